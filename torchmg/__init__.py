@@ -1,0 +1,64 @@
+"""torchmg: multigrid neural networks for PyTorch, CNNs whose parameters grow linearly with width.
+
+Public names load on first use, so that `import torchmg` needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchmg.counting.report import Count, count
+    from torchmg.data.sets import load
+    from torchmg.errors import TorchmgError
+    from torchmg.hierarchy import Hierarchy
+    from torchmg.models.info import info
+    from torchmg.models.registry import create, list_models
+    from torchmg.train.evaluate import evaluate
+    from torchmg.train.loop import fit
+    from torchmg.train.recipe import Recipe, recipe
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Count": "counting.report",
+    "Hierarchy": "hierarchy",
+    "Recipe": "train.recipe",
+    "TorchmgError": "errors",
+    "count": "counting.report",
+    "create": "models.registry",
+    "evaluate": "train.evaluate",
+    "fit": "train.loop",
+    "info": "models.info",
+    "list_models": "models.registry",
+    "load": "data.sets",
+    "recipe": "train.recipe",
+}
+
+__all__ = [
+    "Count",
+    "Hierarchy",
+    "Recipe",
+    "TorchmgError",
+    "__version__",
+    "count",
+    "create",
+    "evaluate",
+    "fit",
+    "info",
+    "list_models",
+    "load",
+    "nn",
+    "recipe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "nn":
+        return import_module("torchmg.nn")
+    if name in _HOMES:
+        return getattr(import_module(f"torchmg.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'torchmg' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

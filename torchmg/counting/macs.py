@@ -1,0 +1,106 @@
+"""Multiply-accumulates of one forward pass, counted operator by operator on the meta device.
+
+The framework's own formulas are exact for forwards (they over-count the *backward* of grouped convolutions 2 to
+22 times, which is why only forwards are counted); they count a multiply and an add apart, so MACs are half.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from torchmg.errors import ShapeError, TorchmgError
+
+FREE = frozenset(
+    """
+    _native_batch_norm_legit_no_training native_batch_norm native_layer_norm native_group_norm
+    _batch_norm_no_update cudnn_batch_norm mean sum amax amin max_pool2d_with_indices avg_pool2d max_pool3d_with_indices
+    avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d constant_pad_nd reflection_pad2d
+    replication_pad2d cat stack copy_ clone _to_copy contiguous empty zeros ones full arange zeros_like ones_like
+    full_like empty_like new_zeros new_ones new_empty new_full fill_ zero_ index gather index_select channel_shuffle
+    pixel_shuffle pixel_unshuffle upsample_nearest2d upsample_bilinear2d embedding roll flip sort topk argmax argmin
+    max min _softmax _log_softmax softmax cumsum repeat lift_fresh _unsafe_view _reshape_copy scalar_tensor
+    native_dropout var_mean std var norm linalg_vector_norm any all bernoulli_ bernoulli where masked_fill
+    """.split()
+)
+"""Operators that move, compare, normalise or average; by convention they cost no MACs."""
+
+
+def meta_copy(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose tensors have shapes but no data; ties are kept, no memory is used."""
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(model, memo).eval()
+
+
+class _MacCounter(TorchDispatchMode):
+    """Adds up MACs by (module path, operator) while the module stack is kept by hooks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = [""]
+        self.macs: Counter[str] = Counter()
+        self.unknown: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        packet = func._overloadpacket
+        if packet not in flop_registry:
+            with self:
+                decomposed = func.decompose(*args, **kwargs)
+            if decomposed is not NotImplemented:
+                return decomposed
+        out = func(*args, **kwargs)
+        if packet in flop_registry:
+            self.macs[self.stack[-1]] += flop_registry[packet](*args, **kwargs, out_val=out) // 2
+        elif not (torch.Tag.pointwise in func.tags or func.is_view or packet.__name__ in FREE):
+            self.unknown.add(str(packet))
+        return out
+
+
+def _follow(counter: _MacCounter, path: str) -> tuple[Callable[..., None], Callable[..., None]]:
+    def enter(*_: Any) -> None:
+        counter.stack.append(path)
+
+    def leave(*_: Any) -> None:
+        counter.stack.pop()
+
+    return enter, leave
+
+
+def forward_macs(model: nn.Module, input: tuple[int, ...]) -> tuple[dict[str, int], tuple[str, ...]]:  # noqa: A002
+    """MACs of one forward pass for one sample of shape `input`, and the operators that have no formula.
+
+    Returns:
+        ({dotted path of the innermost module at work: MACs}, names of operators counted as zero though they
+        may compute).
+
+    Raises:
+        ShapeError: the model cannot take this input; the message carries the model's own.
+    """
+    meta = meta_copy(model)
+    counter = _MacCounter()
+    for path, module in meta.named_modules():
+        enter, leave = _follow(counter, path)
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave)
+    x = torch.empty(1, *input, device="meta")
+    try:
+        with torch.no_grad(), counter:
+            out: Tensor | Any = meta(x)
+            del out
+    except TorchmgError:
+        raise
+    except Exception as error:
+        raise ShapeError(f"The model does not run on one sample of shape {input}: {error}") from error
+    return dict(counter.macs), tuple(sorted(counter.unknown))

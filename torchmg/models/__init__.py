@@ -1,0 +1,1 @@
+"""Networks by name: the catalogue (data, no torch), the registry, and one file per family."""

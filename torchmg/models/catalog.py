@@ -1,0 +1,96 @@
+"""Every model by name, as data: what it is, where it comes from, and what it costs. No torch.
+
+Counts are those of the default options at the listed input size; a test builds every model and compares.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+
+from torchmg.errors import UnknownNameError, did_you_mean
+
+HE2016 = 'He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016'
+MGIC2023 = (
+    'Eliasof, Ephrath, Ruthotto, Treister, "MGIC: Multigrid-in-Channels Neural Network Architectures", '
+    "SIAM J. Sci. Comput. 2023, arXiv 2011.09128"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One named model."""
+
+    name: str
+    family: str
+    """Models of one family share a colour in plots: `resnet` or `mgic`."""
+    builder: str
+    """`module:function` that builds it."""
+    parameters: int
+    """Unique trainable parameters with default options."""
+    macs: int
+    """Multiply-accumulates of one forward pass for one sample of `input`."""
+    paper: str
+    """Short name of the paper that defines it."""
+    citation: str
+    fixed: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Arguments of the builder that the name stands for."""
+    input: tuple[int, int, int] = (3, 32, 32)
+    """(channels, height, width) that the counts are for; any other size works too."""
+    dense: str | None = None
+    """The dense model of the same depth, which comparisons are made against."""
+
+
+_MODULE = "torchmg.models.resnet_cifar"
+
+
+def _resnet(depth: int, parameters: int, macs: int, name: str | None = None) -> Entry:
+    name = name or f"resnet{depth}"
+    fixed = MappingProxyType({"depth": depth})
+    return Entry(name, "resnet", f"{_MODULE}:resnet", parameters, macs, "resnet", HE2016, fixed)
+
+
+def _mgic(depth: int, parameters: int, macs: int, name: str | None = None) -> Entry:
+    dense = name or f"resnet{depth}"
+    fixed = MappingProxyType({"depth": depth})
+    builder = f"{_MODULE}:mgic_resnet"
+    return Entry(f"mgic_{dense}", "mgic", builder, parameters, macs, "mgic", MGIC2023, fixed, dense=dense)
+
+
+MODELS: Mapping[str, Entry] = MappingProxyType(
+    {
+        entry.name: entry
+        for entry in (
+            _resnet(20, 269_722, 40_551_040),
+            _resnet(32, 464_154, 68_862_592),
+            _resnet(44, 658_586, 97_174_144),
+            _resnet(56, 853_018, 125_485_696),
+            _resnet(110, 1_727_962, 252_887_680),
+            _resnet(18, 11_173_962, 555_422_720, "resnet18_cifar"),
+            _mgic(20, 104_890, 25_670_272),
+            _mgic(32, 173_370, 42_414_720),
+            _mgic(44, 241_850, 59_159_168),
+            _mgic(56, 310_330, 75_903_616),
+            _mgic(110, 618_490, 151_253_632),
+            _mgic(18, 620_490, 76_305_408, "resnet18_cifar"),
+        )
+    }
+)
+"""Name -> entry, dense before multigrid, small before large."""
+
+
+def find(name: str) -> Entry:
+    """The entry called `name`; raises `UnknownNameError` with the nearest names."""
+    if name in MODELS:
+        return MODELS[name]
+    raise UnknownNameError(
+        f"Unknown model '{name}'.{did_you_mean(name, MODELS)} (torchmg list shows all {len(MODELS)})"
+    )
+
+
+def select(pattern: str = "*") -> list[Entry]:
+    """Entries whose name matches a shell pattern such as `mgic_*`; raises when none does."""
+    matching = [entry for name, entry in MODELS.items() if fnmatchcase(name, pattern)]
+    if not matching:
+        raise UnknownNameError(f"No model matches '{pattern}'.{did_you_mean(pattern.strip('*'), MODELS)}")
+    return matching

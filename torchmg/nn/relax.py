@@ -1,0 +1,84 @@
+"""Relaxations: the CNN block that an MGIC block applies on every level.
+
+A relaxation is any module that keeps the shape (batch, channels, H, W); a relaxation *factory* is any callable
+`(channels, groups) -> nn.Module` that builds one for a level. `groups` is 1 on the coarsest level.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchmg.errors import UsageError
+from torchmg.hierarchy import check_groups
+from torchmg.nn.conv import GroupedConv2d
+
+RelaxationFactory = Callable[[int, int], nn.Module]
+RelaxationName = Literal["residual", "bottleneck"]
+
+EXPANSION = 4
+"""Tensor width over middle width of a bottleneck, on every level (He et al. 2016; MGIC paper, Table 4)."""
+
+
+class Residual(nn.Module):
+    """The basic ResNet block: y = ReLU(x + N2(K2 ReLU(N1(K1 x)))), K k x k and grouped, N batch normalisation.
+
+    (batch, channels, H, W) -> the same. Parameters: 2 k^2 channels^2 / groups + 4 channels.
+    """
+
+    def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3) -> None:
+        super().__init__()
+        self.conv1 = GroupedConv2d(channels, channels, kernel_size, groups=groups)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = GroupedConv2d(channels, channels, kernel_size, groups=groups)
+        self.norm2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One relaxation."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(x + self.norm2(self.conv2(y)))
+
+
+class Bottleneck(nn.Module):
+    """The post-activation bottleneck: y = ReLU(x + N3(K3 ReLU(N2(K2 ReLU(N1(K1 x)))))); K2 is k x k, the others 1x1.
+
+    (batch, channels, H, W) -> the same; the middle has channels / 4. The order of norm and activation in the
+    paper's Eq. 2 is open; this is the published code's. All three convolutions have the same groups.
+
+    Raises:
+        UsageError: channels not a multiple of 4.
+        GroupError: groups do not divide the middle width.
+    """
+
+    def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3) -> None:
+        super().__init__()
+        middle = middle_width(channels)
+        check_groups(middle, groups, f"the middle of a bottleneck of {channels} channels")
+        self.conv1 = GroupedConv2d(channels, middle, 1, groups=groups)
+        self.norm1 = nn.BatchNorm2d(middle)
+        self.conv2 = GroupedConv2d(middle, middle, kernel_size, groups=groups)
+        self.norm2 = nn.BatchNorm2d(middle)
+        self.conv3 = GroupedConv2d(middle, channels, 1, groups=groups)
+        self.norm3 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One relaxation."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = F.relu(self.norm2(self.conv2(y)))
+        return F.relu(x + self.norm3(self.conv3(y)))
+
+
+def middle_width(channels: int) -> int:
+    """Middle width of a bottleneck of `channels`."""
+    if channels % EXPANSION:
+        near = sorted({max(EXPANSION, channels // EXPANSION * EXPANSION), (channels // EXPANSION + 1) * EXPANSION})
+        raise UsageError(
+            f"A bottleneck's channels must be a multiple of {EXPANSION}; got {channels}. "
+            f"Nearest: {', '.join(map(str, near))}."
+        )
+    return channels // EXPANSION
+
+
+RELAXATIONS: dict[str, RelaxationFactory] = {"residual": Residual, "bottleneck": Bottleneck}
+"""Built-in relaxations by name."""

@@ -1,0 +1,201 @@
+"""Restriction and prolongation between the levels of a channel hierarchy.
+
+R maps c channels to c/2 and P maps them back; both are grouped 1x1 convolutions without bias, P with the
+transposed sparsity of R (MGIC paper, section 3.2; reduced to the counts of its Table 1). At the start every
+row, the weights into one output channel, is positive and sums to 1, so that a constant stays that constant.
+
+The weights live in one flat vector called `rows`, in a module that is no convolution by type: passes over a whole
+network that re-draw "every conv", "every `weight`" or "every parameter of two or more dimensions" cannot
+touch it. (Losing this initialisation to such a pass is a known defect of the published code.)
+"""
+
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchmg.hierarchy import check_choice, check_groups
+
+TransferInit = Literal["random", "uniform"]
+"""`random`: rows u / sum(u), u uniform in [0.5, 1.5); the default, because under `uniform` (plain averages) all
+coarse channels of one group start out equal."""
+TransferGroups = Literal["neighbour", "interleaved"]
+"""Which fine channels share a group: `neighbour`, the same ones as in the relaxation's groups (default, the
+published code); `interleaved`, every (c / size)-th one, so that a coarse channel averages over different groups of
+the relaxation, as the paper's introduction puts it."""
+TransferWeights = Literal["own", "transpose"]
+"""`own`: P has weights of its own (the paper); `transpose`: P is R transposed, scaled to unit row sums."""
+
+
+class Transfer(nn.Module):
+    """A grouped 1x1 map (batch, in_channels, H, W) -> (batch, out_channels, H, W), optionally normalised.
+
+    Args:
+        in_channels, out_channels: widths; `groups` must divide both.
+        groups: number of groups; weights are in_channels * out_channels / groups.
+        init: see `TransferInit`.
+        norm: follow with batch normalisation (zero shift at the start).
+
+    Raises:
+        GroupError: `groups` does not divide a width.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        groups: int,
+        *,
+        init: TransferInit = "random",
+        norm: bool = False,
+    ) -> None:
+        super().__init__()
+        name = f"a transfer {in_channels} -> {out_channels}"
+        check_groups(in_channels, groups, name)
+        check_groups(out_channels, groups, name)
+        check_choice("transfer_init", init, ("random", "uniform"))
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.init: TransferInit = init
+        self.rows = nn.Parameter(torch.empty(in_channels * out_channels // groups))
+        self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw positive rows anew, each with sum 1."""
+        rows = torch.empty(self.out_channels, self.in_channels // self.groups, dtype=torch.float64)
+        rows = rows.uniform_(0.5, 1.5) if self.init == "random" else rows.fill_(1.0)
+        self.rows.copy_((rows / rows.sum(1, keepdim=True)).flatten())
+
+    def weight_view(self) -> Tensor:
+        """(out_channels, in_channels / groups): row i holds the weights into output channel i, within its group."""
+        return self.rows.view(self.out_channels, -1)
+
+    def group_map(self, x: Tensor) -> Tensor:
+        """The grouped 1x1 convolution itself, on channels in group order."""
+        return F.conv2d(x, self.weight_view()[:, :, None, None], groups=self.groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the map, then the norm."""
+        return self.norm(self.group_map(x))
+
+    def dense_weight(self) -> Tensor:
+        """The map without norm as a dense (out_channels, in_channels) matrix."""
+        return torch.block_diag(*self.weight_view().chunk(self.groups))
+
+    def extra_repr(self) -> str:
+        """Widths and groups."""
+        return f"{self.in_channels} -> {self.out_channels}, groups={self.groups}, init={self.init}"
+
+
+class Restriction(Transfer):
+    """R: to the coarser level, `channels` -> `channels / 2`.
+
+    With `order="interleaved"`, group j of G gathers the fine channels j, j + G, j + 2G, ...; coarse channels
+    always stay in the order of their groups.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        groups: int,
+        *,
+        init: TransferInit = "random",
+        order: TransferGroups = "neighbour",
+        norm: bool = False,
+        balanced: bool = False,
+    ) -> None:
+        check_choice("transfer_groups", order, ("neighbour", "interleaved"))
+        check_groups(channels, 2, "a restriction halves its channels")
+        self.order: TransferGroups = order
+        self.balanced = balanced
+        super().__init__(channels, channels // 2, groups, init=init, norm=norm)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw rows; when a prolongation is this map's transpose, scale columns alike, so that its rows sum to 1."""
+        super().reset_parameters()
+        if not self.balanced:
+            return
+        rows = self.weight_view().double().view(self.groups, -1, self.in_channels // self.groups)
+        for _ in range(100):  # Sinkhorn's iteration; converges to rounding in a few sweeps for entries this alike
+            rows = rows * (0.5 / rows.sum(1, keepdim=True))
+            rows = rows / rows.sum(2, keepdim=True)
+        self.rows.copy_(rows.flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, H, W) -> (batch, channels / 2, H, W)."""
+        if self.order == "interleaved":
+            x = x.unflatten(1, (-1, self.groups)).transpose(1, 2).flatten(1, 2)
+        return super().forward(x)
+
+    def dense_weight(self) -> Tensor:
+        """R without norm as a dense (channels / 2, channels) matrix."""
+        dense = super().dense_weight()
+        if self.order == "interleaved":
+            dense = dense.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        return dense
+
+
+class Prolongation(Transfer):
+    """P: back to the finer level, `channels / 2` -> `channels`, with the transposed sparsity of R.
+
+    `Prolongation.transpose_of(restriction)` shares R's parameter instead of having its own: P = 2 R^T, whose
+    rows sum to 1 when R was built `balanced`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        groups: int,
+        *,
+        init: TransferInit = "random",
+        order: TransferGroups = "neighbour",
+        norm: bool = True,
+    ) -> None:
+        check_choice("transfer_groups", order, ("neighbour", "interleaved"))
+        check_groups(channels, 2, "a prolongation doubles its channels")
+        self.order: TransferGroups = order
+        self.shared = False
+        super().__init__(channels // 2, channels, groups, init=init, norm=norm)
+
+    @classmethod
+    def transpose_of(cls, restriction: Restriction, *, norm: bool = True) -> Self:
+        """A prolongation that uses (and trains) the restriction's own weights."""
+        prolongation = cls(
+            restriction.in_channels,
+            restriction.groups,
+            init=restriction.init,
+            order=restriction.order,
+            norm=norm,
+        )
+        prolongation.rows = restriction.rows
+        prolongation.shared = True
+        return prolongation
+
+    def reset_parameters(self) -> None:
+        """Draw rows anew; shared rows are the restriction's to draw."""
+        if not self.shared:
+            super().reset_parameters()
+
+    def weight_view(self) -> Tensor:
+        """(channels, (channels / 2) / groups), as in `Transfer`."""
+        if not self.shared:
+            return super().weight_view()
+        restriction = self.rows.view(self.groups, self.in_channels // self.groups, -1)
+        return 2 * restriction.transpose(1, 2).flatten(0, 1)
+
+    def group_map(self, x: Tensor) -> Tensor:
+        """The grouped 1x1 convolution; its outputs return to the places where R gathered its inputs."""
+        y = super().group_map(x)
+        if self.order == "interleaved":
+            y = y.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        return y
+
+    def dense_weight(self) -> Tensor:
+        """P without norm as a dense (channels, channels / 2) matrix."""
+        dense = super().dense_weight()
+        if self.order == "interleaved":
+            dense = dense.unflatten(0, (self.groups, -1)).transpose(0, 1).flatten(0, 1)
+        return dense
