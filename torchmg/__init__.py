@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torchmg import nn
     from torchmg.counting.report import Count, count
     from torchmg.data.sets import load
     from torchmg.errors import TorchmgError

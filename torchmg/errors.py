@@ -50,6 +50,12 @@ class DivergedError(TorchmgError):
     """The training loss stopped being a finite number."""
 
 
+class InterruptedRunError(TorchmgError):
+    """A run was stopped on request and saved; the message says how to continue it."""
+
+    exit_code = 130
+
+
 class MissingExtraError(TorchmgError, ImportError):
     """An optional package is needed and absent; the message names the extra."""
 

@@ -202,29 +202,33 @@ class Hierarchy:
         return max(d for d in allowed if d <= max(nominal, 1))
 
     def _warn_if_stuck(self) -> None:
-        last = self._measured(*self._widths[-1])
-        if last <= 2 * self.coarsest:
+        last, last_hidden = self._widths[-1]
+        if self._measured(last, last_hidden) <= 2 * self.coarsest:
             return
-        width = self._measured(self.channels, self.hidden or self.channels)
-        near = self._nearest_widths(width)
+        odd = f"{last}" if self.hidden is None else f"{last} (inner width {last_hidden})"
+        near = (
+            ", ".join(map(str, self._nearest_widths())) or f"none with {self.hidden} / {self.channels} inner channels"
+        )
         warnings.warn(
-            f"Width {width} halves only to {last}, which is odd and above twice coarsest={self.coarsest}: that level "
-            f"stays fully coupled and dominates the cost. Nearest widths that coarsen all the way: "
-            f"{', '.join(map(str, near))}.",
+            f"Width {self.channels} halves only to {odd}, which is odd and above twice coarsest={self.coarsest}: that "
+            f"level stays fully coupled and dominates the cost. Nearest widths that coarsen all the way: {near}.",
             HierarchyWarning,
             stacklevel=4,
         )
 
-    def _nearest_widths(self, width: int) -> list[int]:
-        """The next width below and above `width` whose halves reach the stop rule."""
-        below = next((w for w in range(width - 1, 0, -1) if self._reaches(w)), None)
-        above = next(w for w in range(width + 1, 4 * width) if self._reaches(w))
+    def _nearest_widths(self) -> list[int]:
+        """The next width below and above `channels` whose halves reach the stop rule, `hidden` in proportion."""
+        below = next((w for w in range(self.channels - 1, 0, -1) if self._reaches(w)), None)
+        above = next((w for w in range(self.channels + 1, 4 * self.channels) if self._reaches(w)), None)
         return [w for w in (below, above) if w is not None]
 
-    def _reaches(self, width: int) -> bool:
-        while width > self.coarsest and width % 2 == 0:
-            width //= 2
-        return width <= self.coarsest
+    def _reaches(self, channels: int) -> bool:
+        hidden, rest = divmod(channels * (self.hidden or self.channels), self.channels)
+        if rest or not hidden:
+            return False
+        while self._measured(channels, hidden) > self.coarsest and channels % 2 == hidden % 2 == 0:
+            channels, hidden = channels // 2, hidden // 2
+        return self._measured(channels, hidden) <= self.coarsest
 
     def costs(
         self,

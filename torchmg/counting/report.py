@@ -52,8 +52,8 @@ class Count:
         """What was counted, in one line."""
         size = "x".join(map(str, self.input))
         line = (
-            f"Parameters: unique tensors. MACs: convolutions and matrix products of one forward pass, one sample of {size};"
-            " norms, activations, pooling and bias additions are not counted."
+            "Parameters: unique tensors. MACs: convolutions and matrix products of one forward pass, "
+            f"one sample of {size}; norms, activations, pooling and bias additions are not counted."
         )
         if self.unknown:
             line += f"\nNOT counted, no formula: {', '.join(self.unknown)}."

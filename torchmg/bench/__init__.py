@@ -1,0 +1,1 @@
+"""Measuring time, side by side in one run."""

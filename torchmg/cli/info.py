@@ -1,0 +1,42 @@
+"""`torchmg info`: one model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from torchmg.cli.model import ModelArguments
+from torchmg.cli.output import Output
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """One model: hierarchies, costs, where it comes from, and recipes that train it."""
+
+    model: Annotated[ModelArguments, tyro.conf.OmitArgPrefixes]
+    output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Describe a model."""
+    args = tyro.cli(Arguments, args=arguments, prog="torchmg info")
+    args.model.check_name()
+    from torchmg.counting.report import count
+    from torchmg.models.catalog import MODELS
+    from torchmg.models.info import info
+    from torchmg.models.user import build
+    from torchmg.train.recipe import recipe_names
+
+    name = args.model.model
+    model = build(name, **args.model.given())
+    counted = count(model, args.model.default_input(), name)
+    entry = MODELS.get(name)
+    recipes = recipe_names(name) if entry else []
+    hierarchies = info(model)
+    if not args.output.json:
+        print(f"{hierarchies}\n")
+    args.output.give(counted.table(), hierarchies=hierarchies, citation=entry and entry.citation, recipes=recipes)
+    if not args.output.json and entry:
+        print(f"\nsource   {entry.citation}\nrecipes  {', '.join(recipes)}  (ours; torchmg train RECIPE)")
+    return 0

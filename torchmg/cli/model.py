@@ -1,0 +1,40 @@
+"""Arguments that name and change a model, shared by the commands that build one."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import tyro
+
+from torchmg.models.options import ModelOptions
+
+
+@dataclass(frozen=True)
+class ModelArguments:
+    """A model."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A name that `torchmg list` shows, or path/to/file.py:factory."""
+    num_classes: int | None = None
+    """Classes of the head (default: the model's own)."""
+    in_channels: int | None = None
+    """Channels of the images (default: the model's own)."""
+    options: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ModelOptions)
+
+    def given(self) -> dict[str, Any]:
+        """Only the options that were set."""
+        sizes = {"num_classes": self.num_classes, "in_channels": self.in_channels}
+        return {**{key: value for key, value in sizes.items() if value is not None}, **self.options.given()}
+
+    def check_name(self) -> None:
+        """Reject an unknown name before torch is imported."""
+        from torchmg.models.catalog import find
+
+        if ".py:" not in self.model:
+            find(self.model)
+
+    def default_input(self) -> tuple[int, ...]:
+        """Shape of one sample: the catalogue's, with the channels asked for."""
+        from torchmg.models.catalog import MODELS
+
+        shape = MODELS[self.model].input if self.model in MODELS else (3, 32, 32)
+        return (self.in_channels or shape[0], *shape[1:])

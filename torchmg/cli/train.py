@@ -1,0 +1,86 @@
+"""`torchmg train`: a recipe, or the continuation of a run."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from torchmg.errors import UsageError
+from torchmg.train.recipe import Recipe, load_recipe, recipe, recipe_names
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train a recipe: RECIPE is a data set, or a data set and a model, as in fashion_mnist_mgic_resnet20."""
+
+    recipe: Annotated[Recipe, tyro.conf.OmitArgPrefixes]
+    out: Path = Path("runs")
+    """The run folder is made in here."""
+    resume: Path | None = None
+    """Continue the run in this folder instead of starting one."""
+    data_dir: Path | None = None
+    """Where data sets lie (default ./data; the digits need none)."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    checkpoint_seconds: float = 60.0
+    """A kill loses at most this much work."""
+    quiet: bool = False
+    """No progress."""
+    json: bool = False
+    """Print the record of the finished run as JSON."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train."""
+    base, rest = _base(list(arguments))
+    default = Arguments(base)
+    args = tyro.cli(Arguments, args=rest, prog="torchmg train [RECIPE]", default=default)
+    from torchmg.train.loop import fit
+
+    run = fit(
+        args.recipe,
+        args.out,
+        folder=args.resume,
+        data_dir=args.data_dir,
+        device=args.device,
+        checkpoint_seconds=args.checkpoint_seconds,
+        quiet=args.quiet,
+    )
+    record = run.record
+    if args.json:
+        print(json.dumps(record, indent=2))
+    else:
+        print(
+            f"{args.recipe.name}  parameters {record['parameters']:,}  MACs {record['macs']:,}  "
+            f"train {record['train_accuracy']:.2f} %  test {record['test_accuracy']:.2f} %  {record['seconds']:.0f} s\n"
+            f"{run.folder}"
+        )
+    return 0
+
+
+def _base(arguments: list[str]) -> tuple[Recipe, list[str]]:
+    """The recipe whose values are the flags' defaults, and the flags."""
+    named = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+    if (folder := _value(arguments, "--resume")) is not None:
+        if named is not None:
+            raise UsageError(f"Give a recipe ({named}) or --resume {folder}, not both: a run knows its recipe.")
+        from torchmg.train.folder import RunFolder
+
+        return load_recipe(RunFolder.existing(Path(folder)).config), arguments
+    if named is not None:
+        return recipe(named), arguments
+    if any(flag in arguments for flag in ("-h", "--help")):
+        return Recipe(), arguments
+    raise UsageError(f"Name a recipe, such as {', '.join(recipe_names()[3:6])}; or --resume RUN.")
+
+
+def _value(arguments: Sequence[str], flag: str) -> str | None:
+    for index, word in enumerate(arguments):
+        if word == flag and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2]
+    return None

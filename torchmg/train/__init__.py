@@ -1,0 +1,1 @@
+"""Training: recipes as values, one visible loop, exact checkpoints, run folders."""

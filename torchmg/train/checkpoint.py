@@ -1,0 +1,156 @@
+"""Checkpoints: everything that a run needs to go on as if it had never stopped.
+
+A checkpoint is staged beside the last one and takes its place only when the step after it has had a finite loss, so
+the file in place is always from before a divergence. Writes are atomic. Files are read with `weights_only=True`:
+nothing in them is ever executed.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from torchmg.errors import CheckpointError
+from torchmg.train.evaluate import Metrics
+from torchmg.train.files import write_atomic
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """Where a run is: `batch` batches of `epoch` are done, `step` in all; sums are over the running epoch."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    order: str = ""
+    """Chained hash of all sample ids consumed so far."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """A row for every finished epoch, as in `log.csv`."""
+
+    def add(self, loss: float, correct: int, samples: int, seconds: float) -> None:
+        """Count one step."""
+        self.batch += 1
+        self.step += 1
+        self.loss_sum += loss * samples
+        self.correct += correct
+        self.seen += samples
+        self.seconds += seconds
+
+    def numbers(self, rate: float) -> str:
+        """The running epoch in a few words."""
+        return f"loss {self.loss_sum / self.seen:.4f}  train {100 * self.correct / self.seen:.2f} %  lr {rate:.4f}"
+
+    def close_epoch(self, rate: float, test: Metrics) -> dict[str, Any]:
+        """Append the finished epoch to the history and start the next; returns its row.
+
+        Losses are means in nats (the training loss with label smoothing, if any), accuracies percent. Training
+        numbers are running means over augmented samples while the weights change.
+        """
+        row = {
+            "epoch": self.epoch + 1,
+            "step": self.step,
+            "lr": rate,
+            "train_loss": self.loss_sum / self.seen,
+            "train_accuracy": 100 * self.correct / self.seen,
+            "test_loss": test.loss,
+            "test_accuracy": test.accuracy,
+            "seconds": round(self.seconds, 3),
+        }
+        self.history.append(row)
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.loss_sum, self.correct, self.seen = 0.0, 0, 0
+        return row
+
+
+@dataclass
+class Checkpoint:
+    """The contents of `last.ckpt`."""
+
+    progress: Progress
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    recipe: dict[str, Any]
+    environment: dict[str, Any]
+    data: dict[str, str]
+    """Hashes of the pixels and labels that the run is trained on."""
+    rng: dict[str, torch.Tensor]
+    """States of torch's generators, for models that draw numbers."""
+
+
+class Checkpointer:
+    """Stages and commits checkpoints of one run at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._staged = path.with_name(f".{path.name}.staged")
+        self._staged.unlink(missing_ok=True)
+
+    def stage(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint beside the last one; `commit` makes it the last one."""
+        content = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}
+        content["progress"] = asdict(checkpoint.progress)
+        write_atomic(self._staged, lambda new: torch.save({"format": FORMAT, **content}, new))
+
+    def commit(self) -> None:
+        """Put the staged checkpoint, if any, in place."""
+        if self._staged.exists():
+            self._staged.replace(self.path)
+
+    def discard(self) -> None:
+        """Drop the staged checkpoint: what follows from it is not finite."""
+        self._staged.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint at `path`, tensors on the CPU.
+
+    Raises:
+        CheckpointError: missing, damaged, of another format, or holding anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {path}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content.pop("format") != FORMAT:
+            raise CheckpointError(f"{path} has another checkpoint format than this torchmg reads ({FORMAT}).")
+        return Checkpoint(**{**content, "progress": Progress(**content["progress"])})
+    except CheckpointError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} is damaged or is not a torchmg checkpoint ({reason}). "
+            "Train again in a new folder, or restore the file from a copy."
+        ) from error
+
+
+def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer, where: Path) -> Progress:
+    """Load weights, optimiser state and random state in place; returns where the run was.
+
+    Raises:
+        CheckpointError: the tensors do not fit this model.
+    """
+    try:
+        model.load_state_dict(checkpoint.model)
+        optimizer.load_state_dict(checkpoint.optimizer)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{where} does not fit the model that its recipe names: {error}") from error
+    torch.set_rng_state(checkpoint.rng["cpu"])
+    if "cuda" in checkpoint.rng and torch.cuda.is_available():
+        torch.cuda.set_rng_state(checkpoint.rng["cuda"])
+    return checkpoint.progress
+
+
+def rng_states() -> dict[str, torch.Tensor]:
+    """The generators' states as `restore` puts them back."""
+    cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    return {"cpu": torch.get_rng_state(), **cuda}

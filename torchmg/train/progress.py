@@ -1,0 +1,66 @@
+"""What a person sees of a run: a live line on a terminal, plain lines elsewhere. Nothing is computed here."""
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 30.0
+"""Away from a terminal, the longest silence inside an epoch."""
+
+
+class ProgressLine:
+    """Reports one run on standard error; `quiet` reports nothing."""
+
+    def __init__(self, epochs: int, quiet: bool = False) -> None:
+        self.console = Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
+        self.epochs = epochs
+        self._live = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._task = self._live.add_task("", numbers="")
+        self._spoken = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print one permanent line."""
+        self._live.console.print(text, markup=False)
+
+    def due(self) -> bool:
+        """Whether somebody would see a `step` now: always on a terminal, else every 30 seconds."""
+        return not self._live.disable or time.monotonic() - self._spoken >= PLAIN_SECONDS
+
+    def step(self, epoch: int, batch: int, batches: int, numbers: str) -> None:
+        """Show where the epoch is."""
+        head = f"epoch {epoch + 1:>3}/{self.epochs}"
+        if self._live.disable:
+            self._spoken = time.monotonic()
+            self.say(f"{head}  step {batch}/{batches}  {numbers}")
+        else:
+            self._live.update(self._task, description=head, completed=batch, total=batches, numbers=numbers)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Print a finished epoch."""
+        self._spoken = time.monotonic()
+        self.say(
+            f"epoch {row['epoch']:>3}/{self.epochs}  lr {row['lr']:.4f}  "
+            f"train {row['train_loss']:.4f} {row['train_accuracy']:6.2f} %  "
+            f"test {row['test_loss']:.4f} {row['test_accuracy']:6.2f} %  {row['seconds']:.1f} s"
+        )

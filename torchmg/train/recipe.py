@@ -1,0 +1,208 @@
+"""Recipes: everything that decides what a training run computes, as a value. No torch.
+
+The rules below are ours. The batch sizes and learning rates of the MGIC paper are lost; what survives (SGD,
+momentum 0.9, weight decay 1e-4, crops and flips) is kept and the rest is pinned here: batch 128, rate 0.1, cosine.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from torchmg.data.names import DATASETS
+from torchmg.errors import UnknownNameError, UsageError, did_you_mean
+from torchmg.hierarchy import check_choice
+from torchmg.models.catalog import MODELS
+from torchmg.models.options import ModelOptions
+
+Decay = Literal["all", "weights"]
+Schedule = Literal["cosine", "step"]
+Precision = Literal["fp32", "bf16"]
+Augment = Literal["none", "crop", "crop_flip"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train, whatever the model and data.
+
+    Raises:
+        UsageError: a value that cannot be trained with; the message names it.
+    """
+
+    epochs: int = 200
+    """Passes over the training set."""
+    batch_size: int = 128
+    """Samples in a step."""
+    lr: float = 0.1
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    nesterov: bool = False
+    """Nesterov's form of momentum."""
+    weight_decay: float = 1e-4
+    """L2 penalty, added to the gradient."""
+    decay: Decay = "all"
+    """What decays: all parameters, or only weights (not norms and biases)."""
+    schedule: Schedule = "cosine"
+    """cosine: to zero at the end; step: times gamma at every milestone."""
+    milestones: tuple[int, ...] = (100, 150)
+    """Epochs at which the step schedule lowers the rate."""
+    gamma: float = 0.1
+    """Factor of the step schedule."""
+    warmup_epochs: float = 0.0
+    """The rate rises linearly from 0 over these first epochs."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+    augment: Augment = "none"
+    """none; crop: pad by 4 and crop; crop_flip: and mirror half of the images."""
+    precision: Precision = "fp32"
+    """fp32; bf16: bfloat16 where autocast deems it safe, weights in float32."""
+    channels_last: bool = True
+    """Memory layout of images and weights; mostly faster than channels-first."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}.")
+        for name in ("lr", "weight_decay", "warmup_epochs", "momentum", "gamma"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UsageError(f"{name} must be a finite number, at least 0; got {getattr(self, name)}.")
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError(f"label_smoothing must be in [0, 1); got {self.label_smoothing}.")
+        if self.nesterov and self.momentum == 0:
+            raise UsageError("nesterov needs momentum above 0; got 0. Use momentum 0.9 or leave nesterov off.")
+        for name, kind in (("decay", Decay), ("schedule", Schedule), ("precision", Precision), ("augment", Augment)):
+            check_choice(name, getattr(self, name), get_args(kind))
+
+
+@dataclass(frozen=True)
+class Recipe(Training):
+    """One training run as a value: `replace(recipe, epochs=10)` makes another.
+
+    Raises:
+        UsageError: a value that cannot be trained with; the message names it.
+    """
+
+    model: str = "mgic_resnet20"
+    """A model of the catalogue, or path/to/file.py:factory."""
+    data: str = "digits"
+    """A data set: digits, fashion_mnist or cifar10."""
+    options: ModelOptions = field(default_factory=ModelOptions)
+    """What to change about the model."""
+    seed: int = 0
+    """Seed of initial weights, sample order and augmentation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seed < 0:
+            raise UsageError(f"seed must be at least 0; got {self.seed}.")
+        check_choice("data", self.data, tuple(DATASETS))
+
+    @property
+    def name(self) -> str:
+        """`data_model`, such as `cifar10_mgic_resnet56`; a user's file gives its factory's name."""
+        return f"{self.data}_{self.model.rpartition(':')[2]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; `from_json` reads them back."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any], where: str = "a recipe") -> "Recipe":
+        """The recipe that `to_json` wrote.
+
+        Raises:
+            UnknownNameError: a key that is no field of a recipe.
+            UsageError: a value of the wrong type.
+        """
+        known = [f.name for f in fields(Recipe)]
+        for key in values:
+            if key not in known:
+                raise UnknownNameError(f"{where} has no setting '{key}'.{did_you_mean(key, known)}")
+        try:
+            given = dict(values)
+            given["options"] = ModelOptions(**given.get("options", {}))
+            given["milestones"] = tuple(given.get("milestones", ()))
+            return Recipe(**given)
+        except TypeError as error:
+            raise UsageError(f"{where} cannot be read as a recipe: {error}") from error
+
+    def command(self) -> str:
+        """The command line that trains this recipe; `DATA_DIR` stands for where the data lies."""
+        base = recipe(self.name) if ":" not in self.model else replace(BASES[self.data], model=self.model)
+        words = ["torchmg train", self.name if ":" not in self.model else f"{self.data} --model {self.model}"]
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name == "options":
+                words += [f"--{key.replace('_', '-')} {given}" for key, given in self.options.given().items()]
+            elif value != getattr(base, f.name):
+                words.append(_flag(f.name, value))
+        if self.data != "digits":
+            words.append("--data-dir DATA_DIR")
+        return " ".join(words)
+
+
+def _flag(name: str, value: Any) -> str:
+    dashed = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{dashed}" if value else f"--no-{dashed}"
+    return f"--{dashed} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
+
+
+BASES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "digits": Recipe(data="digits", epochs=8, batch_size=64),
+        "fashion_mnist": Recipe(data="fashion_mnist", augment="crop_flip"),
+        "cifar10": Recipe(data="cifar10", augment="crop_flip"),
+    }
+)
+"""Our settings for each data set. The digits' eight epochs are chosen for a first look of well under a minute; they
+are not augmented, because a mirrored or clipped digit is another digit."""
+
+
+def recipe(name: str, **changes: Any) -> Recipe:
+    """A recipe by name: a data set, or a data set and a model as in `cifar10_mgic_resnet56`.
+
+    Args:
+        name: `digits`, `fashion_mnist` or `cifar10`, alone or followed by `_` and a model of the catalogue.
+        **changes: fields of `Recipe` to change.
+
+    Raises:
+        UnknownNameError: no such recipe or field; the message names the nearest.
+    """
+    known = [f.name for f in fields(Recipe)]
+    for key in changes:
+        if key not in known:
+            raise UnknownNameError(f"A recipe has no setting '{key}'.{did_you_mean(key, known)}")
+    if name in BASES:
+        return replace(BASES[name], **changes)
+    for data, base in BASES.items():
+        if name.startswith(f"{data}_") and (model := name.removeprefix(f"{data}_")) in MODELS:
+            return replace(base, **{"model": model, **changes})
+    raise UnknownNameError(
+        f"Unknown recipe '{name}'.{did_you_mean(name, recipe_names())} (data set, or data set _ model)"
+    )
+
+
+def recipe_names(model: str | None = None) -> list[str]:
+    """All names that `recipe` takes, or those of one model."""
+    if model is not None:
+        return [f"{data}_{model}" for data in BASES]
+    return [*BASES, *(f"{data}_{model}" for data in BASES for model in MODELS)]
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The recipe in a run folder's `config.json`.
+
+    Raises:
+        UsageError: the file is missing or is not a recipe.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is not a readable recipe: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} is not a recipe: expected an object of settings.")
+    return Recipe.from_json(values, str(path))

@@ -1,0 +1,41 @@
+"""The learning rate and the optimiser's parameter groups."""
+
+from math import cos, pi
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD
+
+from torchmg.train.recipe import Recipe
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """The rate of optimiser step `step` (from 0), a pure function of its arguments.
+
+    Warm-up is linear and reaches the peak after `warmup_epochs`; the cosine then falls from the peak to zero over
+    the remaining steps; the step schedule multiplies by `gamma` at the start of every milestone epoch.
+    """
+    warmup, total = round(recipe.warmup_epochs * steps_per_epoch), recipe.epochs * steps_per_epoch
+    if step < warmup:
+        return recipe.lr * (step + 1) / warmup
+    if recipe.schedule == "cosine":
+        return recipe.lr * 0.5 * (1 + cos(pi * (step - warmup) / max(total - warmup, 1)))
+    return recipe.lr * recipe.gamma ** sum(step >= epoch * steps_per_epoch for epoch in recipe.milestones)
+
+
+def sgd(model: nn.Module, recipe: Recipe) -> SGD:
+    """SGD with momentum over all parameters, each once; with `decay="weights"` norms and biases do not decay."""
+    exempt: set[int] = set()
+    if recipe.decay == "weights":
+        for module in model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if isinstance(module, NORMS) or name == "bias":
+                    exempt.add(id(parameter))
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in model.parameters() if id(p) not in exempt], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in model.parameters() if id(p) in exempt], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
