@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchmg import nn
+    from torchmg.comparison import compare
     from torchmg.counting.report import Count, count
     from torchmg.data.sets import load
     from torchmg.errors import TorchmgError
@@ -25,6 +26,7 @@ _HOMES = {
     "Hierarchy": "hierarchy",
     "Recipe": "train.recipe",
     "TorchmgError": "errors",
+    "compare": "comparison",
     "count": "counting.report",
     "create": "models.registry",
     "evaluate": "train.evaluate",
@@ -41,6 +43,7 @@ __all__ = [
     "Recipe",
     "TorchmgError",
     "__version__",
+    "compare",
     "count",
     "create",
     "evaluate",

@@ -44,7 +44,7 @@ def tradeoff(points: Sequence[Point], stem: Path, title: str) -> list[Path]:
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
-        from matplotlib.ticker import FuncFormatter, NullFormatter
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
     except ImportError as error:
         raise MissingExtraError("Drawing", "plot") from error
     with mpl.rc_context({"font.size": 10, "svg.hashsalt": "torchmg", "svg.fonttype": "none"}):
@@ -66,10 +66,9 @@ def tradeoff(points: Sequence[Point], stem: Path, title: str) -> list[Path]:
         axes.set_xscale("log")
         _widen(axes, points)
         _label(axes, points)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if _decades(points) < 2 else (1,)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-        axes.xaxis.set_minor_formatter(
-            FuncFormatter(lambda value, _: short(value)) if _decades(points) < 1.2 else NullFormatter()
-        )
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("parameters (logarithmic)")
         axes.set_ylabel("test accuracy (%)")
         axes.set_title(title)
@@ -103,20 +102,23 @@ def _widen(axes: "Axes", points: Sequence[Point]) -> None:
     axes.set_xlim(min(sizes) / 1.6, max(sizes) * 1.6)
     low = min(p.accuracy - (p.deviation or 0) for p in points)
     high = max(p.accuracy + (p.deviation or 0) for p in points)
-    margin = max(0.5, 0.25 * (high - low))
+    margin = max(0.5, 0.35 * (high - low))
     axes.set_ylim(low - margin, min(high + margin, 100.0 + margin / 4))
 
 
 def _label(axes: "Axes", points: Sequence[Point]) -> None:
-    """Name and size at every point; alternately above and below where neighbours would collide."""
+    """Name and size beyond the error bar of every point; alternately above and below, so that neighbours part."""
+    from matplotlib.patheffects import withStroke
+
     for index, point in enumerate(sorted(points, key=lambda p: p.parameters)):
-        above = index % 2 == 0
+        side = 1 if index % 2 == 0 else -1
         axes.annotate(
             f"{point.label}\n{short(point.parameters)}, {point.accuracy:.1f} %",
-            (point.parameters, point.accuracy),
+            (point.parameters, point.accuracy + side * (point.deviation or 0.0)),
             textcoords="offset points",
-            xytext=(0, 11 if above else -11),
+            xytext=(0, 9 * side),
             ha="center",
-            va="bottom" if above else "top",
+            va="bottom" if side > 0 else "top",
             fontsize=9,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
         )
