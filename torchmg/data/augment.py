@@ -1,0 +1,75 @@
+"""Augmentation of whole batches on any device; what happens to a sample depends on its own draws only.
+
+It works on normalised values: the margin of a shifted picture is zero, which is then the mean colour, as in the
+usual recipe (He et al. 2016, section 4.2, where the mean is subtracted before padding).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from torchmg.data.names import AUGMENTATIONS
+from torchmg.data.order import draws
+from torchmg.errors import UnknownNameError, did_you_mean
+
+PADDING = 4
+"""Pixels by which a picture moves at most, each way."""
+
+
+def augmentation_table(name: str, seed: int, epoch: int, size: int) -> Tensor | None:
+    """What to do with each sample in an epoch: int64 (size, 3), row i = (down, right, mirror) of sample i.
+
+    `down` and `right` are 0..2 * PADDING, `mirror` is 0 or 1; None for "none". A sample is cropped alike under
+    "crop" and "crop_flip".
+
+    Raises:
+        UnknownNameError: A name that is not in `AUGMENTATIONS`.
+        UsageError: A seed or epoch out of range.
+    """
+    if name not in AUGMENTATIONS:
+        raise UnknownNameError(f"Unknown augmentation '{name}'.{did_you_mean(name, AUGMENTATIONS)}")
+    if name == "none":
+        return None
+    table = draws(seed, epoch, size, high=(2 * PADDING + 1, 2 * PADDING + 1, 2), columns=3)
+    if name == "crop":
+        table[:, 2] = 0
+    return table
+
+
+def augment(images: Tensor, indices: Tensor, table: Tensor | None) -> Tensor:
+    """Crop and mirror a batch as the table says; the images themselves when it is None.
+
+    Args:
+        images: Normalised, (B, C, H, W).
+        indices: The sample ids of the batch, int64 (B,), on the table's device.
+        table: From `augmentation_table`, on the images' device.
+    """
+    if table is None:
+        return images
+    rows = table[indices]
+    return flip(pad_crop(images, rows[:, :2]), rows[:, 2] == 1)
+
+
+def pad_crop(images: Tensor, offsets: Tensor, padding: int = PADDING) -> Tensor:
+    """Surround each image by zeros and cut its own window of the old size.
+
+    Args:
+        images: (B, C, H, W); the memory format is kept.
+        offsets: int64 (B, 2), row and column of the window's corner, 0..2 * padding; `padding` is no shift.
+        padding: Width of the zero margin in pixels.
+    """
+    height, width = images.shape[2:]
+    windows = F.pad(images, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
+    batch = torch.arange(len(images), device=images.device)
+    return _formatted_like(images, windows[batch, :, offsets[:, 0], offsets[:, 1]])
+
+
+def flip(images: Tensor, mask: Tensor) -> Tensor:
+    """Mirror left to right the images (B, C, H, W) where the mask, bool (B,), is true; keeps the memory format."""
+    return _formatted_like(images, torch.where(mask[:, None, None, None], images.flip(-1), images))
+
+
+def _formatted_like(images: Tensor, result: Tensor) -> Tensor:
+    # Images of one channel are contiguous in both formats; the plain one is the safer reading.
+    last = not images.is_contiguous() and images.is_contiguous(memory_format=torch.channels_last)
+    return result.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

@@ -1,0 +1,15 @@
+"""The names a user can type, importable without torch so that `--help` and `list` answer at once."""
+
+from typing import Final
+
+DATASETS: Final[dict[str, str]] = {
+    "digits": "1,797 handwritten digits at 16 x 16 that come with scikit-learn; 10 classes; nothing to download",
+    "fashion_mnist": "70,000 grey pictures of clothes at 28 x 28; 10 classes; 30 MB",
+    "cifar10": "60,000 colour photographs at 32 x 32; 10 classes; 170 MB",
+}
+
+AUGMENTATIONS: Final[dict[str, str]] = {
+    "none": "the pictures as they are",
+    "crop": "shifted by up to 4 pixels each way, the margin filled with the mean colour",
+    "crop_flip": "shifted as in crop, and mirrored left to right half of the time",
+}

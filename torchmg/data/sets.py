@@ -1,0 +1,43 @@
+"""Data sets by name."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torchmg.data.names import DATASETS
+from torchmg.errors import UnknownNameError, did_you_mean
+
+if TYPE_CHECKING:
+    from torchmg.data.images import ImageSet
+
+__all__ = ["DATASETS", "load"]
+
+
+def load(name: str, data_dir: str | Path | None = None, *, download: bool = True) -> "ImageSet":
+    """A data set, whole in memory.
+
+    Args:
+        name: One of `DATASETS`.
+        data_dir: The folder that holds the files in torchvision's layout, `./data` when None; digits need none.
+        download: Whether files that are absent may be downloaded into `data_dir`. Files are never overwritten.
+
+    Raises:
+        UnknownNameError: No such data set.
+        DataError: A file is absent and cannot be downloaded, or is damaged.
+        MissingExtraError: The digits without scikit-learn.
+
+    Warns:
+        DataWarning: Sound files that are not the published ones, byte for byte.
+    """
+    if name not in DATASETS:
+        raise UnknownNameError(f"Unknown data set '{name}'.{did_you_mean(name, DATASETS)}")
+    if name == "digits":
+        from torchmg.data.digits import load_digits
+
+        return load_digits()
+    if name == "fashion_mnist":
+        from torchmg.data.fashion_mnist import load_idx
+
+        return load_idx(data_dir, download=download)
+    from torchmg.data.cifar import load_cifar
+
+    return load_cifar(data_dir, download=download)
