@@ -1,5 +1,6 @@
 """Training several models alike and setting them side by side."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -139,9 +140,9 @@ def compare(
 def _train(recipe: Recipe, folder: Path, **where: Any) -> dict[str, Any]:
     try:
         return fit(recipe, folder=folder / f"{recipe.model}_s{recipe.seed}", **where).record
-    except InterruptedRunError as error:
+    except (InterruptedRunError, KeyboardInterrupt) as error:
         raise InterruptedRunError(
-            f"Stopped and saved in {folder}. Continue: the same command with --out {folder}"
+            f"Stopped and saved in {folder}. Continue: the same command with --out {shlex.quote(str(folder))}"
         ) from error
 
 

@@ -205,19 +205,17 @@ class Hierarchy:
         last, last_hidden = self._widths[-1]
         if self._measured(last, last_hidden) <= 2 * self.coarsest:
             return
-        odd = f"{last}" if self.hidden is None else f"{last} (inner width {last_hidden})"
-        near = (
-            ", ".join(map(str, self._nearest_widths())) or f"none with {self.hidden} / {self.channels} inner channels"
-        )
+        inner = "which is odd" if self.hidden is None else f"or {last_hidden} inside, one of them odd"
+        near = ", ".join(map(str, self._nearest_widths())) or "none with this ratio of inner width"
         warnings.warn(
-            f"Width {self.channels} halves only to {odd}, which is odd and above twice coarsest={self.coarsest}: that "
+            f"Width {self.channels} halves only to {last}, {inner} and above twice coarsest={self.coarsest}: that "
             f"level stays fully coupled and dominates the cost. Nearest widths that coarsen all the way: {near}.",
             HierarchyWarning,
             stacklevel=4,
         )
 
     def _nearest_widths(self) -> list[int]:
-        """The next width below and above `channels` whose halves reach the stop rule, `hidden` in proportion."""
+        """The next `channels` below and above whose halves reach the stop rule, `hidden` in proportion."""
         below = next((w for w in range(self.channels - 1, 0, -1) if self._reaches(w)), None)
         above = next((w for w in range(self.channels + 1, 4 * self.channels) if self._reaches(w)), None)
         return [w for w in (below, above) if w is not None]

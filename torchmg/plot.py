@@ -75,7 +75,7 @@ def tradeoff(points: Sequence[Point], stem: Path, title: str) -> list[Path]:
         axes.grid(alpha=0.25, which="both")
         axes.spines[["top", "right"]].set_visible(False)
         stem.parent.mkdir(parents=True, exist_ok=True)
-        files = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
+        files = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg")]
         figure.savefig(files[0], dpi=160)
         figure.savefig(files[1], metadata={"Date": None})
     return files

@@ -9,6 +9,7 @@ resolution starts with a `LightShortcut` (MGIC paper, sections 3.5 and 4.2).
 """
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from typing import Literal, TypedDict, Unpack
 
 from torch import Tensor, nn
@@ -112,6 +113,8 @@ def stage_plan(depth: int, width: float) -> tuple[list[int], int]:
         below = max(8, (depth - 2) // 6 * 6 + 2)
         raise UsageError(f"depth must be 6n + 2 (or 18); got {depth}. Nearest: {below}, {below + 6}.")
     base, blocks = ((64, 128, 256, 512), 2) if depth == 18 else ((16, 32, 64), (depth - 2) // 6)
+    if not isfinite(width):
+        raise UsageError(f"width must be a finite multiplier; got {width}.")
     widths = [round(channels * width) for channels in base]
     if widths[0] < 1:
         raise UsageError(f"width={width} leaves {widths[0]} of {base[0]} channels; use at least {1 / base[0]:.3g}.")

@@ -87,7 +87,9 @@ class MGICBlock(nn.Module):
         transfer_norm: TransferNorm = "prolong",
     ) -> None:
         super().__init__()
+        check_choice("transfer_init", transfer_init, get_args(TransferInit))
         check_choice("transfer_weights", transfer_weights, get_args(TransferWeights))
+        check_choice("transfer_groups", transfer_groups, get_args(TransferGroups))
         check_choice("transfer_norm", transfer_norm, get_args(TransferNorm))
         if not callable(relax):
             check_choice("relax", relax, tuple(RELAXATIONS))

@@ -142,9 +142,9 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer, wher
     try:
         model.load_state_dict(checkpoint.model)
         optimizer.load_state_dict(checkpoint.optimizer)
+        torch.set_rng_state(checkpoint.rng["cpu"])
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{where} does not fit the model that its recipe names: {error}") from error
-    torch.set_rng_state(checkpoint.rng["cpu"])
     if "cuda" in checkpoint.rng and torch.cuda.is_available():
         torch.cuda.set_rng_state(checkpoint.rng["cuda"])
     return checkpoint.progress

@@ -27,7 +27,7 @@ def evaluate(
     device: torch.device | str | None = None,
     channels_last: bool = True,
 ) -> Metrics:
-    """Cross entropy and top-1 accuracy in evaluation mode, without augmentation; the model's mode is put back.
+    """Cross entropy and top-1 accuracy in evaluation mode, without augmentation; every module's mode is put back.
 
     Args:
         model: maps normalised images (batch, channels, H, W) to logits (batch, classes).
@@ -54,15 +54,18 @@ def evaluate(
 @torch.no_grad()
 def evaluate_batches(model: nn.Module, batches: Batches) -> Metrics:
     """`evaluate` over batches that are already where the model is."""
-    training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=batches.device)
     correct = torch.zeros((), dtype=torch.int64, device=batches.device)
     seen = 0
-    for images, labels, _ in batches.epoch(0):
-        logits = model(images).float()
-        loss += F.cross_entropy(logits, labels, reduction="sum")
-        correct += (logits.argmax(1) == labels).sum()
-        seen += len(labels)
-    model.train(training)
+    try:
+        for images, labels, _ in batches.epoch(0):
+            logits = model(images).float()
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+            correct += (logits.argmax(1) == labels).sum()
+            seen += len(labels)
+    finally:
+        for module, training in modes.items():
+            module.training = training
     return Metrics(loss.item() / seen, 100 * correct.item() / seen)

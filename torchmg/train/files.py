@@ -10,10 +10,14 @@ from typing import Any
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a new file beside `path`, flush it to the disk, and only then put it in `path`'s place."""
     new = path.with_name(f".{path.name}.new")
-    write(new)
-    with new.open("rb+") as file:
-        os.fsync(file.fileno())
-    new.replace(path)
+    try:
+        write(new)
+        with new.open("rb+") as file:
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:

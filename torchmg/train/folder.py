@@ -7,6 +7,7 @@ from, `last.safetensors` the weights, `record.json` the finished run in one smal
 import csv
 import io
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,12 +66,12 @@ class RunFolder:
         """
         run = cls(path)
         if run.config.exists():
-            then, now = load_recipe(run.config).to_json(), recipe.to_json()
+            then, now = _flat(load_recipe(run.config)), _flat(recipe)
             changed = [f"{key} {then[key]!r} (you asked for {now[key]!r})" for key in now if then[key] != now[key]]
             if changed:
                 raise ResumeError(
                     f"{path} was made with {', '.join(changed)}. Exact resume is impossible. "
-                    f"Use the recorded values (torchmg train --resume {path}) or another folder."
+                    f"Use the recorded values (torchmg train --resume {shlex.quote(str(path))}) or another folder."
                 )
             return run
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -132,3 +133,9 @@ class RunFolder:
             load_model(model, str(self.weights))
         except (SafetensorError, RuntimeError) as error:
             raise CheckpointError(f"{self.weights} is damaged or does not fit its recipe's model: {error}") from error
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    """Every setting of a recipe by the name that it has on the command line."""
+    values = recipe.to_json()
+    return {**values, **values.pop("options")}

@@ -6,6 +6,7 @@ an unbroken one bit for bit on a CPU.
 """
 
 import math
+import shlex
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,6 +69,7 @@ def fit(
     """
     run = RunFolder.create(recipe, Path(out)) if folder is None else RunFolder.open(recipe, Path(folder))
     if record := run.record():
+        ProgressLine(recipe.epochs, quiet).say(f"{run.path} is finished: nothing to train")
         return Run(run.path, record)
 
     # ---- set-up
@@ -101,6 +103,12 @@ def fit(
             f"{run.checkpoint} is from before it. Train again with a lower lr or a longer warmup_epochs."
         )
 
+    def stopped() -> InterruptedRunError:
+        where = f"epoch {at.epoch + 1}, batch {at.batch}" if at.epoch < recipe.epochs else "after the last epoch"
+        return InterruptedRunError(
+            f"Stopped at step {at.step} ({where}) and saved. Continue: {_continuing(run, data_dir, device)}"
+        )
+
     # ---- training
     with InterruptRequest() as interrupt, ProgressLine(recipe.epochs, quiet) as line:
         line.say(_header(run, recipe, at, costs.parameters, costs.macs, here))
@@ -109,15 +117,11 @@ def fit(
             network.train()
             started, rate = time.monotonic(), 0.0
             for images, labels, indices in train.epoch(at.epoch, start=at.batch):
-                if interrupt.requested or time.monotonic() - saved >= checkpoint_seconds:
+                if (stopping := interrupt.requested) or time.monotonic() - saved >= checkpoint_seconds:
                     checkpointer.stage(snapshot())
                     saved = time.monotonic()
-                if interrupt.requested:
-                    checkpointer.commit()
-                    raise InterruptedRunError(
-                        f"Stopped at step {at.step} (epoch {at.epoch + 1}, batch {at.batch}) and saved. "
-                        f"Continue: torchmg train --resume {run.path}"
-                    )
+                if at.step == 0:
+                    checkpointer.commit()  # there is nothing before the first weights
 
                 rate = learning_rate(recipe, at.step, len(train))
                 for group in optimizer.param_groups:
@@ -127,6 +131,8 @@ def fit(
                 if not math.isfinite(value := loss.item()):
                     raise diverged(f"The loss became {value}", rate)
                 checkpointer.commit()  # the staged weights have just had a finite loss
+                if stopping:
+                    raise stopped()
                 fabric.backward(loss)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -149,9 +155,13 @@ def fit(
             saved = time.monotonic()
 
         # ---- the record: both splits measured alike, in evaluation mode and without augmentation
+        if interrupt.requested:
+            raise stopped()
         line.say("measuring the training set ...")
         plain = Batches(data.train, batch_size=500, shuffle=False, **statistics, **place)
         fitted, held_out = evaluate_batches(network, plain), evaluate_batches(network, test)
+        if interrupt.requested:
+            raise stopped()
     record = {
         "recipe": recipe.to_json(),
         "command": recipe.command(),
@@ -169,6 +179,13 @@ def fit(
     }
     run.write_record(record)
     return Run(run.path, record)
+
+
+def _continuing(run: RunFolder, data_dir: str | Path | None, device: str) -> str:
+    """The command that continues a run, from the same folder, as a shell takes it."""
+    where = [] if data_dir is None else ["--data-dir", str(data_dir)]
+    place = [] if device == "auto" else ["--device", device]
+    return shlex.join(["torchmg", "train", "--resume", str(run.path), *where, *place])
 
 
 def _header(run: RunFolder, recipe: Recipe, at: Progress, parameters: int, macs: int, here: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ momentum 0.9, weight decay 1e-4, crops and flips) is kept and the rest is pinned
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Literal, get_args
 from torchmg.data.names import DATASETS
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
 from torchmg.hierarchy import check_choice
-from torchmg.models.catalog import MODELS
+from torchmg.models.catalog import MODELS, find
 from torchmg.models.options import ModelOptions
 
 Decay = Literal["all", "weights"]
@@ -64,8 +65,8 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1; got {getattr(self, name)}.")
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise UsageError(f"{name} must be a whole number, at least 1; got {value!r}.")
         for name in ("lr", "weight_decay", "warmup_epochs", "momentum", "gamma"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be a finite number, at least 0; got {getattr(self, name)}.")
@@ -96,9 +97,11 @@ class Recipe(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seed < 0:
-            raise UsageError(f"seed must be at least 0; got {self.seed}.")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise UsageError(f"seed must be a whole number, at least 0; got {self.seed!r}.")
         check_choice("data", self.data, tuple(DATASETS))
+        if ".py:" not in self.model:
+            find(self.model)
 
     @property
     def name(self) -> str:
@@ -124,7 +127,8 @@ class Recipe(Training):
         try:
             given = dict(values)
             given["options"] = ModelOptions(**given.get("options", {}))
-            given["milestones"] = tuple(given.get("milestones", ()))
+            if "milestones" in given:
+                given["milestones"] = tuple(given["milestones"])
             return Recipe(**given)
         except TypeError as error:
             raise UsageError(f"{where} cannot be read as a recipe: {error}") from error
@@ -132,7 +136,7 @@ class Recipe(Training):
     def command(self) -> str:
         """The command line that trains this recipe; `DATA_DIR` stands for where the data lies."""
         base = recipe(self.name) if ":" not in self.model else replace(BASES[self.data], model=self.model)
-        words = ["torchmg train", self.name if ":" not in self.model else f"{self.data} --model {self.model}"]
+        words = ["torchmg train", self.name if ":" not in self.model else f"{self.data} --model {shlex.quote(self.model)}"]
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name == "options":

@@ -1,0 +1,5 @@
+"""`python -m torchmg`: the command line without the installed script."""
+
+from torchmg.cli import main
+
+main()
