@@ -3,7 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchmg.data.augment import augment, augmentation_table, flip, pad_crop
+from torchmg.data.augment import augment, augmentation_table, flip, margin, pad_crop
+from torchmg.data.batches import Batches
+from torchmg.data.images import ImageSplit
 from torchmg.errors import UnknownNameError, UsageError
 
 
@@ -77,3 +79,21 @@ def test_bad_requests():
         augmentation_table("cropflip", 0, 0, 1)
     with pytest.raises(UsageError, match="seed"):
         augmentation_table("crop", -1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(32, 32, 4), (28, 28, 4), (16, 16, 2), (8, 8, 1), (3, 3, 1), (16, 64, 2), (96, 96, 12)],
+)
+def test_pictures_move_by_an_eighth_of_their_shorter_side(height: int, width: int, expected: int) -> None:
+    assert margin(height, width) == expected
+
+
+def test_batches_of_small_pictures_move_by_their_own_margin() -> None:
+    """A bright pixel in the middle of 16 x 16 lands within 2 pixels each way, and reaches all 25 places."""
+    images = torch.zeros(2000, 1, 16, 16, dtype=torch.uint8)
+    images[:, :, 8, 8] = 255
+    split = ImageSplit(images, torch.zeros(2000, dtype=torch.int64))
+    batches = Batches(split, batch_size=500, mean=(0.0,), std=(1.0,), augment="crop")
+    places = torch.cat([batch.images.flatten(1).argmax(1) for batch in batches.epoch(0)])
+    assert sorted(places.unique().tolist()) == [16 * row + column for row in range(6, 11) for column in range(6, 11)]

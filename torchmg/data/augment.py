@@ -13,13 +13,18 @@ from torchmg.data.order import draws
 from torchmg.errors import UnknownNameError, did_you_mean
 
 PADDING = 4
-"""Pixels by which a picture moves at most, each way."""
+"""Pixels by which a picture of 32 x 32 moves at most, each way."""
 
 
-def augmentation_table(name: str, seed: int, epoch: int, size: int) -> Tensor | None:
+def margin(height: int, width: int) -> int:
+    """An eighth of the shorter side, rounded half up, at least 1: the usual 4 pixels at 32 (and 28), 2 at 16."""
+    return max(1, (min(height, width) + 4) // 8)
+
+
+def augmentation_table(name: str, seed: int, epoch: int, size: int, padding: int = PADDING) -> Tensor | None:
     """What to do with each sample in an epoch: int64 (size, 3), row i = (down, right, mirror) of sample i.
 
-    `down` and `right` are 0..2 * PADDING, `mirror` is 0 or 1; None for "none". A sample is cropped alike under
+    `down` and `right` are 0..2 * padding, `mirror` is 0 or 1; None for "none". A sample is cropped alike under
     "crop" and "crop_flip".
 
     Raises:
@@ -30,24 +35,25 @@ def augmentation_table(name: str, seed: int, epoch: int, size: int) -> Tensor | 
         raise UnknownNameError(f"Unknown augmentation '{name}'.{did_you_mean(name, AUGMENTATIONS)}")
     if name == "none":
         return None
-    table = draws(seed, epoch, size, high=(2 * PADDING + 1, 2 * PADDING + 1, 2), columns=3)
+    table = draws(seed, epoch, size, high=(2 * padding + 1, 2 * padding + 1, 2), columns=3)
     if name == "crop":
         table[:, 2] = 0
     return table
 
 
-def augment(images: Tensor, indices: Tensor, table: Tensor | None) -> Tensor:
+def augment(images: Tensor, indices: Tensor, table: Tensor | None, padding: int = PADDING) -> Tensor:
     """Crop and mirror a batch as the table says; the images themselves when it is None.
 
     Args:
         images: Normalised, (B, C, H, W).
         indices: The sample ids of the batch, int64 (B,), on the table's device.
         table: From `augmentation_table`, on the images' device.
+        padding: That of the table.
     """
     if table is None:
         return images
     rows = table[indices]
-    return flip(pad_crop(images, rows[:, :2]), rows[:, 2] == 1)
+    return flip(pad_crop(images, rows[:, :2], padding), rows[:, 2] == 1)
 
 
 def pad_crop(images: Tensor, offsets: Tensor, padding: int = PADDING) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from torchmg.data.augment import augment as apply_augmentation
-from torchmg.data.augment import augmentation_table
+from torchmg.data.augment import augmentation_table, margin
 from torchmg.data.images import ImageSplit
 from torchmg.data.order import epoch_order
 from torchmg.errors import ShapeError, UsageError
@@ -73,6 +73,7 @@ class Batches:
         if batch_size < 1:
             raise UsageError(f"A batch holds at least one sample; got batch_size={batch_size}.")
         augmentation_table(augment, seed, 0, 0)
+        self._padding = margin(*split.images.shape[2:])
         epoch_order(seed, 0, 0)
         self._mean = _per_channel("mean", mean, split).to(self.device)
         self._std = _per_channel("std", std, split).to(self.device)
@@ -96,7 +97,7 @@ class Batches:
             raise UsageError(f"An epoch has {len(self)} batches; cannot start at {start}.")
         size = len(self.split)
         order = epoch_order(self.seed, epoch, size) if self.shuffle else torch.arange(size)
-        table = augmentation_table(self.augment, self.seed, epoch, size)
+        table = augmentation_table(self.augment, self.seed, epoch, size, self._padding)
         return self._draw(order, None if table is None else table.to(self.device), start)
 
     def _draw(self, order: Tensor, table: Tensor | None, start: int) -> Iterator[Batch]:
@@ -105,7 +106,7 @@ class Batches:
         for first, last in self._bounds[start:]:
             chosen = there[first:last]
             images = self._normalised(self._gather(order[first:last], chosen))
-            images = apply_augmentation(images, chosen, table).contiguous(memory_format=self._format)
+            images = apply_augmentation(images, chosen, table, self._padding).contiguous(memory_format=self._format)
             yield Batch(images, self._labels[chosen], order[first:last])
 
     def _gather(self, indices: Tensor, there: Tensor) -> Tensor:

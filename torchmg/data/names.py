@@ -10,6 +10,6 @@ DATASETS: Final[dict[str, str]] = {
 
 AUGMENTATIONS: Final[dict[str, str]] = {
     "none": "the pictures as they are",
-    "crop": "shifted by up to 4 pixels each way, the margin filled with the mean colour",
+    "crop": "shifted by up to an eighth of the side each way (4 of 32 pixels), the margin filled with the mean colour",
     "crop_flip": "shifted as in crop, and mirrored left to right half of the time",
 }
