@@ -40,12 +40,16 @@ def updated(text: str, records: list[dict]) -> str:
     return f"{head}{BEGIN}\n\n{table(records)}\n\n{END}{tail}"
 
 
+def load_records() -> list[dict]:
+    """All records, by data set, seed and size."""
+    records = [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
+    return sorted(records, key=lambda r: (r["recipe"]["data"], r["recipe"]["seed"], -r["parameters"]))
+
+
 def main() -> int:
     """Rewrite or check README.md."""
     readme = ROOT / "README.md"
-    records = [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
-    records.sort(key=lambda r: (r["recipe"]["data"], r["recipe"]["seed"], -r["parameters"]))
-    fresh = updated(readme.read_text(), records)
+    fresh = updated(readme.read_text(), load_records())
     if "--check" in sys.argv[1:]:
         if fresh != readme.read_text():
             print("README.md's results are not what results/ holds; run: python tools/results.py", file=sys.stderr)

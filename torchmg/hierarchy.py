@@ -84,7 +84,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters of one operator; its MACs on a map of `pixels` pixels are `weights * pixels`."""
+    """Parameters of one operator, and through its weights its MACs."""
 
     weights: int
     norms: int = 0
@@ -93,6 +93,10 @@ class Cost:
     def parameters(self) -> int:
         """All trainable numbers: convolution weights, and scale and shift of the norms."""
         return self.weights + self.norms
+
+    def macs(self, pixels: int) -> int:
+        """Multiply-accumulates on a map of `pixels` (height times width): every weight meets every pixel once."""
+        return self.weights * pixels
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.weights + other.weights, self.norms + other.norms)
