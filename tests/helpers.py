@@ -47,10 +47,10 @@ def pixel_jacobian(function: Callable[[Tensor], Tensor], channels: int) -> Tenso
 def matrix(transfer: Transfer) -> Tensor:
     """A transfer's dense matrix, built here from its flat rows alone: (out, in), one row an output channel."""
     groups, size_in = transfer.groups, transfer.in_channels // transfer.groups
-    rows = transfer.rows.detach().double()
+    rows = transfer.rows.detach().double().tolist()
     order = getattr(transfer, "order", "neighbour")
     is_restriction = transfer.in_channels > transfer.out_channels
-    dense = torch.zeros(transfer.out_channels, transfer.in_channels, dtype=torch.float64)
+    dense = [[0.0] * transfer.in_channels for _ in range(transfer.out_channels)]
     size_out = transfer.out_channels // groups
     for group in range(groups):
         for i in range(size_out):
@@ -64,8 +64,8 @@ def matrix(transfer: Transfer) -> Tensor:
                     column = group + j * groups
                 elif order == "interleaved":
                     row = group + i * groups
-                dense[row, column] = weight
-    return dense
+                dense[row][column] = weight
+    return torch.tensor(dense, dtype=torch.float64)
 
 
 def write(path: Path, text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -25,7 +25,8 @@ FREE = frozenset(
     full_like empty_like new_zeros new_ones new_empty new_full fill_ zero_ index gather index_select channel_shuffle
     pixel_shuffle pixel_unshuffle upsample_nearest2d upsample_bilinear2d embedding roll flip sort topk argmax argmin
     max min _softmax _log_softmax softmax cumsum repeat lift_fresh _unsafe_view _reshape_copy scalar_tensor
-    native_dropout var_mean std var norm linalg_vector_norm any all bernoulli_ bernoulli where masked_fill
+    native_dropout var_mean std var norm linalg_vector_norm any all bernoulli_ bernoulli where masked_fill _safe_softmax
+    _unsafe_index unsafe_split as_strided_ hardswish_ _native_batch_norm_legit im2col col2im
     """.split()
 )
 """Operators that move, compare, normalise or average; by convention they cost no MACs."""
@@ -87,8 +88,12 @@ def forward_macs(model: nn.Module, input: tuple[int, ...]) -> tuple[dict[str, in
 
     Raises:
         ShapeError: the model cannot take this input; the message carries the model's own.
+        TorchmgError: the model cannot be copied.
     """
-    meta = meta_copy(model)
+    try:
+        meta = meta_copy(model)
+    except Exception as error:
+        raise TorchmgError(f"The model cannot be copied for counting: {error}") from error
     counter = _MacCounter()
     for path, module in meta.named_modules():
         enter, leave = _follow(counter, path)
@@ -97,8 +102,7 @@ def forward_macs(model: nn.Module, input: tuple[int, ...]) -> tuple[dict[str, in
     x = torch.empty(1, *input, device="meta")
     try:
         with torch.no_grad(), counter:
-            out: Tensor | Any = meta(x)
-            del out
+            meta(x)
     except TorchmgError:
         raise
     except Exception as error:

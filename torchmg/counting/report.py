@@ -89,7 +89,7 @@ class Count:
 
 
 def count(model: nn.Module, input: tuple[int, ...] = (3, 32, 32), name: str | None = None) -> Count:  # noqa: A002
-    """Count a model's unique parameters and forward MACs; needs no memory for data and under a second.
+    """Count a model's unique parameters and forward MACs, without data and without memory for any.
 
     Args:
         model: any module that takes one (batch, *input) tensor; it is not changed.

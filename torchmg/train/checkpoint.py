@@ -7,6 +7,7 @@ nothing in them is ever executed.
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -126,7 +127,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except CheckpointError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        if isinstance(error, UnpicklingError):  # torch's own text recommends to read it unsafely
+            reason = "it holds something else than tensors and plain values; nothing in it was executed"
         raise CheckpointError(
             f"{path} is damaged or is not a torchmg checkpoint ({reason}). "
             "Train again in a new folder, or restore the file from a copy."
@@ -148,6 +151,12 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer, wher
     if "cuda" in checkpoint.rng and torch.cuda.is_available():
         torch.cuda.set_rng_state(checkpoint.rng["cuda"])
     return checkpoint.progress
+
+
+def finite(model: nn.Module) -> bool:
+    """Whether parameters and running statistics are finite; other buffers need not be (a mask may hold -inf)."""
+    statistics = [value for name, value in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    return all(bool(value.isfinite().all()) for value in (*model.parameters(), *statistics))
 
 
 def rng_states() -> dict[str, torch.Tensor]:

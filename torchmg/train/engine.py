@@ -1,5 +1,6 @@
 """Lightning Fabric, set up for one recipe: device, precision, processes."""
 
+import logging
 import warnings
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -56,10 +57,15 @@ def engine(device: str, precision: "Precision") -> "Fabric":
         # its imports warn about deprecations inside its own dependencies, which nobody here can act on
         warnings.simplefilter("ignore")
         from lightning.fabric import Fabric
-    fabric = Fabric(
-        accelerator=picked.type,
-        devices=[picked.index] if picked.type == "cuda" else 1,
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
-    )
-    fabric.launch()
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)  # it announces the precision, even to those who asked for quiet
+    try:
+        fabric = Fabric(
+            accelerator=picked.type,
+            devices=[picked.index] if picked.type == "cuda" else 1,
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+        )
+        fabric.launch()
+    finally:
+        logging.disable(before)
     return fabric

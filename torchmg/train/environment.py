@@ -19,7 +19,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Versions, device and date as plain values, without names of machines, users or folders."""
     return {
         "torchmg": torchmg.__version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a plain str: `weights_only` loading refuses its subclass
         "lightning": _version("lightning"),
         "numpy": _version("numpy"),
         "python": platform.python_version(),

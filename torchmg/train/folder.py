@@ -138,4 +138,5 @@ class RunFolder:
 def _flat(recipe: Recipe) -> dict[str, Any]:
     """Every setting of a recipe by the name that it has on the command line."""
     values = recipe.to_json()
-    return {**values, **values.pop("options")}
+    options = values.pop("options")
+    return {**values, **options}

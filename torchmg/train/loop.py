@@ -20,7 +20,7 @@ from torchmg.data.order import order_hash
 from torchmg.data.sets import load
 from torchmg.errors import DivergedError, InterruptedRunError
 from torchmg.models.user import build
-from torchmg.train.checkpoint import Checkpoint, Checkpointer, Progress, rng_states
+from torchmg.train.checkpoint import Checkpoint, Checkpointer, Progress, finite, rng_states
 from torchmg.train.engine import engine
 from torchmg.train.environment import environment
 from torchmg.train.evaluate import evaluate_batches
@@ -92,16 +92,19 @@ def fit(
     checkpointer = Checkpointer(run.checkpoint)
     at = resume(run, model, optimizer, train, hashes, here) if run.checkpoint.exists() else Progress()
 
-    def snapshot() -> Checkpoint:
-        states = model.state_dict(), optimizer.state_dict()
-        return Checkpoint(at, *states, recipe.to_json(), here, hashes, rng_states())
-
     def diverged(what: str, rate: float) -> DivergedError:
         checkpointer.discard()
         return DivergedError(
             f"{what} at step {at.step} (epoch {at.epoch + 1}, batch {at.batch}), learning rate {rate:.6g}. "
             f"{run.checkpoint} is from before it. Train again with a lower lr or a longer warmup_epochs."
         )
+
+    def stage(rate: float) -> float:
+        if not finite(model):
+            raise diverged("The weights or running statistics stopped being finite", rate)
+        states = model.state_dict(), optimizer.state_dict()
+        checkpointer.stage(Checkpoint(at, *states, recipe.to_json(), here, hashes, rng_states()))
+        return time.monotonic()
 
     def stopped() -> InterruptedRunError:
         where = f"epoch {at.epoch + 1}, batch {at.batch}" if at.epoch < recipe.epochs else "after the last epoch"
@@ -118,8 +121,7 @@ def fit(
             started, rate = time.monotonic(), 0.0
             for images, labels, indices in train.epoch(at.epoch, start=at.batch):
                 if (stopping := interrupt.requested) or time.monotonic() - saved >= checkpoint_seconds:
-                    checkpointer.stage(snapshot())
-                    saved = time.monotonic()
+                    saved = stage(rate)
                 if at.step == 0:
                     checkpointer.commit()  # there is nothing before the first weights
 
@@ -148,11 +150,10 @@ def fit(
             if not math.isfinite(metrics.loss):
                 raise diverged(f"The test loss became {metrics.loss}", rate)
             line.epoch(at.close_epoch(rate, metrics))
+            saved = stage(rate)
             run.write_log(at.history)
             run.write_weights(model)
-            checkpointer.stage(snapshot())
             checkpointer.commit()
-            saved = time.monotonic()
 
         # ---- the record: both splits measured alike, in evaluation mode and without augmentation
         if interrupt.requested:

@@ -162,8 +162,8 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
         "cifar10": Recipe(data="cifar10", augment="crop_flip"),
     }
 )
-"""Our settings for each data set. The digits' epochs are chosen for a first look of about a minute on two cores; they
-are shifted but not mirrored, because a mirrored digit is another sign."""
+"""Our settings for each data set. The digits' epochs are chosen for a first look of about a minute on two cores;
+they are shifted but not mirrored, because a mirrored digit is another sign."""
 
 
 def recipe(name: str, **changes: Any) -> Recipe:

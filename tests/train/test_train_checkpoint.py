@@ -1,0 +1,241 @@
+"""Files that a run writes and reads: nothing in them is executed, nothing half-written replaces a whole one."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from training_runs import edit_checkpoint, outcome, stop_at, tiny_recipe
+
+from torchmg import cli, create
+from torchmg.errors import CheckpointError
+from torchmg.models.options import ModelOptions
+from torchmg.train.checkpoint import Checkpoint, Checkpointer, Progress, read_checkpoint, rng_states
+from torchmg.train.files import write_atomic, write_json, write_text
+from torchmg.train.folder import RunFolder
+from torchmg.train.loop import fit
+
+
+class Evil:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.fixture
+def checkpoint(data: object, tmp_path: Path) -> Path:
+    """The last checkpoint of a finished run whose record is gone, so that `fit` reads it."""
+    run = fit(tiny_recipe(tmp_path), folder=tmp_path / "run", quiet=True)
+    (run.folder / "record.json").unlink()
+    return run.folder / "last.ckpt"
+
+
+@pytest.mark.parametrize("place", ["format", "progress", "model", "inside the weights"])
+def test_a_malicious_checkpoint_is_refused_and_not_executed(place: str, checkpoint: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    content = torch.load(checkpoint, weights_only=True)
+    if place == "inside the weights":
+        content["model"]["0.weight"] = Evil(marker)
+    else:
+        content[place] = Evil(marker)
+    torch.save(content, checkpoint)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged or .*nothing in it was executed"):
+        read_checkpoint(checkpoint)
+    with pytest.raises(CheckpointError):
+        fit(tiny_recipe(tmp_path), folder=checkpoint.parent, quiet=True)
+    assert not marker.exists()
+    torch.load(checkpoint, weights_only=False)
+    assert marker.exists()  # it was a real one
+
+
+def test_a_bare_malicious_pickle_is_refused(tmp_path: Path) -> None:
+    marker, path = tmp_path / "executed", tmp_path / "last.ckpt"
+    path.write_bytes(pickle.dumps({"format": 1, "progress": Evil(marker)}, protocol=2))
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda old: b"",
+        lambda old: b"garbage" * 100,
+        lambda old: old[: len(old) // 2],
+        lambda old: old[:-1],
+        lambda old: old[: len(old) // 3] + bytes(100) + old[len(old) // 3 + 100 :],
+        lambda old: b"{}",
+    ],
+    ids=["empty", "garbage", "half", "a byte short", "a hole", "json"],
+)
+def test_damaged_checkpoints(damage: Callable[[bytes], bytes], checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged .* Train again in a new folder") as caught:
+        fit(tiny_recipe(tmp_path), folder=checkpoint.parent, quiet=True)
+    assert "\x1b" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        torch.zeros(3),
+        [1, 2],
+        {},
+        {"state_dict": {"weight": torch.zeros(2)}},
+        {"format": 1, "model": {}},
+        {"format": 1, "unknown": 3, "progress": {}, "model": {}, "optimizer": {}, "recipe": {}, "environment": {}},
+    ],
+    ids=["tensor", "list", "empty", "someone-elses", "parts missing", "parts too many"],
+)
+def test_foreign_files(foreign: Any, tmp_path: Path) -> None:
+    torch.save(foreign, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match="is not a torchmg checkpoint"):
+        read_checkpoint(tmp_path / "last.ckpt")
+
+
+def test_another_format_and_no_file(checkpoint: Path, tmp_path: Path) -> None:
+    edit_checkpoint(checkpoint, lambda content: content.update(format=99))
+    with pytest.raises(CheckpointError, match="another checkpoint format"):
+        read_checkpoint(checkpoint)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        read_checkpoint(tmp_path / "none.ckpt")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["model"].update({"0.weight": torch.zeros(3, 3)}),
+        lambda content: content["model"].pop("0.weight"),
+        lambda content: content["optimizer"]["param_groups"].clear(),
+        lambda content: content["rng"].clear(),
+    ],
+    ids=["shape", "missing weight", "no groups", "no random state"],
+)
+def test_checkpoints_that_do_not_fit(
+    change: Callable[[dict[str, Any]], object], checkpoint: Path, tmp_path: Path
+) -> None:
+    edit_checkpoint(checkpoint, change)
+    with pytest.raises(CheckpointError, match="does not fit the model"):
+        fit(tiny_recipe(tmp_path), folder=checkpoint.parent, quiet=True)
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
+    progress = Progress(epoch=2, batch=3, step=13, loss_sum=1 / 3, correct=5, seen=7, order="abc", history=[{"a": 0.1}])
+    written = Checkpoint(progress, {"w": torch.rand(3)}, {"state": {}}, {"lr": 0.1}, {"torch": "2"}, {}, rng_states())
+    keeper = Checkpointer(tmp_path / "last.ckpt")
+    keeper.stage(written)
+    assert not (tmp_path / "last.ckpt").exists()  # not before it is committed
+    keeper.commit()
+    read = read_checkpoint(tmp_path / "last.ckpt")
+    assert read.progress == progress
+    assert read.model["w"].equal(written.model["w"])
+    assert (read.recipe, read.environment, read.data) == ({"lr": 0.1}, {"torch": "2"}, {})
+    keeper.commit()  # nothing staged: nothing happens
+    progress.step = 14
+    keeper.stage(written)
+    keeper.discard()
+    keeper.commit()
+    assert read_checkpoint(tmp_path / "last.ckpt").progress.step == 13
+    keeper.stage(written)
+    Checkpointer(tmp_path / "last.ckpt").commit()  # a new process does not trust what lies staged
+    assert read_checkpoint(tmp_path / "last.ckpt").progress.step == 13
+
+
+# ---- atomic writes
+
+
+def fails_half_way(path: Path) -> None:
+    path.write_text("half")
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("failing", ["write", "os.fsync", "pathlib.Path.replace"])
+def test_a_failed_write_leaves_the_old_file(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old")
+    if failing != "write":
+
+        def refuse(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(failing, refuse)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, fails_half_way if failing == "write" else lambda new: new.write_text("new"))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whole_writes_take_the_place(tmp_path: Path) -> None:
+    write_json(tmp_path / "file", {"a": 1})
+    write_json(tmp_path / "file", {"a": 2})
+    assert (tmp_path / "file").read_text() == '{\n  "a": 2\n}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(data: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, "torchmg.train.checkpoint.torch.save", 4, full)
+        with pytest.raises(OSError, match="No space"):
+            fit(tiny_recipe(tmp_path), folder=tmp_path / "run", checkpoint_seconds=0, quiet=True)
+    assert read_checkpoint(tmp_path / "run" / "last.ckpt").progress.step == 2
+    fit(tiny_recipe(tmp_path), folder=tmp_path / "run", quiet=True)
+
+
+# ---- weights
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_weights_of_shared_tensors_travel(
+    channels_last: bool, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torchmg.data.sets.load", lambda *_: data)
+    options = ModelOptions(width=0.25, group_size=2, coarsest=4, transfer_weights="transpose")
+    recipe = tiny_recipe(tmp_path, model="mgic_resnet20", options=options, channels_last=channels_last)
+    run = fit(recipe, folder=tmp_path / "run", quiet=True)
+    with safe_open(run.folder / "last.safetensors", "pt") as file:
+        stored = set(file.keys())
+    model = create("mgic_resnet20", in_channels=1, **options.given())
+    assert len(stored) < len(model.state_dict())  # a shared tensor is stored once
+    RunFolder(run.folder).read_weights(model)
+    parts = dict(model.named_modules())
+    assert parts["stages.1.1.prolong.0"].rows is parts["stages.1.1.restrict.0"].rows
+    assert cli.run(["eval", str(run.folder), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    record = outcome(run.folder)
+    for row in rows:
+        assert row["accuracy %"] == pytest.approx(record[f"{row['split']}_accuracy"], abs=1e-4)
+        assert row["loss (nats)"] == pytest.approx(record[f"{row['split']}_loss"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: path.unlink(), "no weights yet"),
+        (lambda path: path.write_bytes(b""), "damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "damaged"),
+        (lambda path: path.write_bytes(b"\xff" * 200), "damaged"),
+    ],
+    ids=["missing", "empty", "short", "garbage"],
+)
+def test_damaged_weights(damage: Callable[[Path], object], words: str, checkpoint: Path) -> None:
+    damage(checkpoint.with_name("last.safetensors"))
+    with pytest.raises(CheckpointError, match=words):
+        cli.run(["eval", str(checkpoint.parent)])
+
+
+def test_weights_of_another_model_do_not_fit(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not fit"):
+        RunFolder(checkpoint.parent).read_weights(create("resnet20", width=0.25))
