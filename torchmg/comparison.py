@@ -16,7 +16,7 @@ from torchmg.models.catalog import MODELS, Entry, find
 from torchmg.models.options import ModelOptions
 from torchmg.models.registry import option_names
 from torchmg.models.user import build
-from torchmg.plot import Point, tradeoff
+from torchmg.plot import Point, check_drawing, tradeoff
 from torchmg.tables import Table
 from torchmg.train.engine import pick_device
 from torchmg.train.files import write_text
@@ -122,6 +122,8 @@ def compare(
         raise UsageError("Name at least one model to compare.")
     recipes = {entry.name: replace(recipe, model=entry.name, options=_fitting(recipe, entry)) for entry in entries}
     _check_options(recipe.options, entries)
+    pick_device(device)
+    check_drawing()
     folder = Path(out or f"runs/{datetime.now():%Y-%m-%d_%H%M%S}_compare_{recipe.data}")
     records = {
         name: [

@@ -41,12 +41,11 @@ def tradeoff(points: Sequence[Point], stem: Path, title: str) -> list[Path]:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-    except ImportError as error:
-        raise MissingExtraError("Drawing", "plot") from error
+    check_drawing()
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     with mpl.rc_context({"font.size": 10, "svg.hashsalt": "torchmg", "svg.fonttype": "none"}):
         figure = Figure(figsize=(7, 4.4), layout="constrained")
         axes = figure.add_subplot()
@@ -71,7 +70,7 @@ def tradeoff(points: Sequence[Point], stem: Path, title: str) -> list[Path]:
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("parameters (logarithmic)")
         axes.set_ylabel("test accuracy (%)")
-        axes.set_title(title)
+        axes.set_title(title, parse_math=False)
         axes.grid(alpha=0.25, which="both")
         axes.spines[["top", "right"]].set_visible(False)
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -79,6 +78,14 @@ def tradeoff(points: Sequence[Point], stem: Path, title: str) -> list[Path]:
         figure.savefig(files[0], dpi=160)
         figure.savefig(files[1], metadata={"Date": None})
     return files
+
+
+def check_drawing() -> None:
+    """Raise `MissingExtraError` when matplotlib is not installed: better before the work than after it."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("Drawing", "plot") from error
 
 
 def short(value: float) -> str:
@@ -108,17 +115,20 @@ def _widen(axes: "Axes", points: Sequence[Point]) -> None:
 
 def _label(axes: "Axes", points: Sequence[Point]) -> None:
     """Name and size beyond the error bar of every point; alternately above and below, so that neighbours part."""
-    from matplotlib.patheffects import withStroke
+    from matplotlib.patheffects import Stroke
 
+    halo = Stroke(linewidth=3, foreground="white")
     for index, point in enumerate(sorted(points, key=lambda p: p.parameters)):
         side = 1 if index % 2 == 0 else -1
-        axes.annotate(
-            f"{point.label}\n{short(point.parameters)}, {point.accuracy:.1f} %",
-            (point.parameters, point.accuracy + side * (point.deviation or 0.0)),
-            textcoords="offset points",
-            xytext=(0, 9 * side),
-            ha="center",
-            va="bottom" if side > 0 else "top",
-            fontsize=9,
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-        )
+        for effects in ([halo], []):  # the halo is drawn as outlines; the text itself stays text, also in the SVG
+            axes.annotate(
+                f"{point.label}\n{short(point.parameters)}, {point.accuracy:.2f} %",
+                (point.parameters, point.accuracy + side * (point.deviation or 0.0)),
+                textcoords="offset points",
+                xytext=(0, 9 * side),
+                ha="center",
+                va="bottom" if side > 0 else "top",
+                fontsize=9,
+                path_effects=effects,
+                parse_math=False,
+            )

@@ -206,7 +206,8 @@ def test_exit_code_and_message_of_a_real_process(presses: int, tmp_path: Path) -
     arguments = ([*words, "--out", str(tmp_path / "runs")], tmp_path / "errors", writer, 3, pause)
     process = FORKS.Process(target=command, args=arguments, daemon=True)
     process.start()
-    assert reader.poll(120)
+    writer.close()
+    assert reader.recv() == "now"
     assert process.pid is not None
     for _ in range(presses):
         os.kill(process.pid, signal.SIGINT)
@@ -237,22 +238,28 @@ def test_sigkill_of_the_command(tmp_path: Path) -> None:
     subprocess.run(whole, check=True, capture_output=True, env=environment)
     (unbroken,) = (tmp_path / "whole").iterdir()
     first = [sys.executable, "-m", "torchmg", *words, "--checkpoint-seconds", "0", "--out", str(tmp_path / "broken")]
-    command, kills, folder = first, 0, None
+    command, reached = first, []
     while True:
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("broken/*/last.ckpt")}
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        while folder is None and process.poll() is None:
-            folder = next((path.parent for path in tmp_path.glob("broken/*/last.ckpt")), None)
-            time.sleep(0.05)
-        assert folder is not None
+        while process.poll() is None:  # until it trains
+            now = {path: path.stat().st_mtime_ns for path in tmp_path.glob("broken/*/last.ckpt")}
+            if now != before:
+                break
+            time.sleep(0.02)
         try:
-            process.wait(chance.uniform(0.2, 1.0) if command is first else chance.uniform(8, 16))
+            process.wait(chance.uniform(0.1, 0.8))
             break
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            kills += 1
-        command = [sys.executable, "-m", "torchmg", "train", "--resume", str(folder), "--checkpoint-seconds", "0"]
-        assert kills < 40
+        (checkpoint,) = tmp_path.glob("broken/*/last.ckpt")
+        reached.append(read_checkpoint(checkpoint).progress.step)
+        assert len(reached) < 30
+        command = [sys.executable, "-m", "torchmg", "train", "--resume", str(checkpoint.parent)]
+        command += ["--checkpoint-seconds", "0"]
     assert process.returncode == 0
-    assert kills >= 1
+    assert len(set(reached)) >= 2
+    assert reached == sorted(reached)
+    (folder,) = (tmp_path / "broken").iterdir()
     assert_same_run(folder, unbroken)

@@ -60,6 +60,8 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point: errors of ours become one message, warnings one line each."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    if os.environ.get("NO_COLOR") or not (sys.stdout.isatty() and sys.stderr.isatty()):
+        os.environ.setdefault("PYTHON_TYRO_ANSI_CODES", "False")  # tyro itself asks neither
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
