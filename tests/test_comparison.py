@@ -18,7 +18,7 @@ from torchmg.errors import MissingExtraError, ResumeError, UnknownNameError, Usa
 from torchmg.models.options import ModelOptions
 from torchmg.train.recipe import Recipe, recipe
 
-TINY = recipe("digits", epochs=1, batch_size=50, options=ModelOptions(width=0.25, group_size=2, coarsest=4))
+TINY = recipe("digits", epochs=1, batch_size=50, lr=0.1, options=ModelOptions(width=0.25, group_size=2, coarsest=4))
 TIMES = {"resnet20": Latency(0.5, 0.4, 0.7), "mgic_resnet20": Latency(0.75, 0.7, 0.9)}
 
 

@@ -186,7 +186,7 @@ def test_info_shows_hierarchies_source_and_recipes(capsys: pytest.CaptureFixture
 
 @pytest.mark.usefixtures("_small")
 def test_train_eval_and_train_again(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = "train digits --model net.py:net --epochs 2 --batch-size 40 --width 2 --out runs --device cpu"
+    arguments = "train digits --model net.py:net --epochs 2 --batch-size 40 --lr 0.25 --width 2 --out runs"
     assert main(words(arguments), monkeypatch) == 0
     out, err = capsys.readouterr()
     assert "epoch   2/2" in err
@@ -211,7 +211,7 @@ def test_train_eval_and_train_again(capsys: pytest.CaptureFixture[str], monkeypa
     assert "test" in capsys.readouterr().out
 
     assert main(["train", f"--resume={folder}", "--lr", "0.5"], monkeypatch) == 2
-    assert "lr 0.1 (you asked for 0.5)" in capsys.readouterr().err
+    assert "lr 0.25 (you asked for 0.5)" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_small")

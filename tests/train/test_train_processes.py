@@ -233,7 +233,7 @@ def test_exit_code_and_message_of_a_real_process(presses: int, tmp_path: Path) -
 def test_sigkill_of_the_command(tmp_path: Path) -> None:
     chance = random.Random(1)
     words = RECIPE.command().split()[1:]
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     whole = [sys.executable, "-m", "torchmg", *words, "--quiet", "--out", str(tmp_path / "whole")]
     subprocess.run(whole, check=True, capture_output=True, env=environment)
     (unbroken,) = (tmp_path / "whole").iterdir()
