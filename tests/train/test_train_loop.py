@@ -15,11 +15,12 @@ import torchmg
 from torchmg.data.batches import Batches
 from torchmg.data.images import ImageSet
 from torchmg.data.order import epoch_order
+from torchmg.errors import UsageError
 from torchmg.models.options import ModelOptions
 from torchmg.models.user import build
 from torchmg.train.folder import RunFolder
 from torchmg.train.loop import fit
-from torchmg.train.recipe import Recipe
+from torchmg.train.recipe import Recipe, recipe
 
 
 def plain_training(recipe: Recipe, data: ImageSet, rate: Any) -> tuple[nn.Module, list[float]]:
@@ -218,3 +219,9 @@ def test_a_user_model_on_real_digits_learns(tmp_path: Path) -> None:
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
     assert run.record["test_accuracy"] > 15
     assert run.record["steps"] == 3 * 23
+
+
+def test_what_cannot_be_trained_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no device 'gpu'"):
+        fit(recipe("digits_resnet20", epochs=1), out=tmp_path / "runs", device="gpu", quiet=True)
+    assert not (tmp_path / "runs").exists()

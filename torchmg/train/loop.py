@@ -67,10 +67,11 @@ def fit(
         DivergedError: the loss stopped being finite; the last checkpoint is from before.
         InterruptedRunError: Ctrl-C; the run is saved and the message names the command that continues it.
     """
-    run = RunFolder.create(recipe, Path(out)) if folder is None else RunFolder.open(recipe, Path(folder))
-    if record := run.record():
-        ProgressLine(recipe.epochs, quiet).say(f"{run.path} is finished: nothing to train")
-        return Run(run.path, record)
+    named = None if folder is None else Path(folder)
+    known = RunFolder.open(recipe, named) if named is not None and RunFolder(named).config.exists() else None
+    if known is not None and (record := known.record()):
+        ProgressLine(recipe.epochs, quiet).say(f"{known.path} is finished: nothing to train")
+        return Run(known.path, record)
 
     # ---- set-up
     data = load(recipe.data, data_dir)
@@ -79,6 +80,8 @@ def fit(
     torch.manual_seed(recipe.seed)
     model = build(recipe.model, num_classes=data.num_classes, in_channels=data.shape[0], **recipe.options.given())
     costs = count(model, data.shape)
+    # only now, so that data, devices and models that do not work leave no empty folder behind
+    run = known or (RunFolder.create(recipe, Path(out)) if named is None else RunFolder.open(recipe, named))
     model = model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     network, optimizer = fabric.setup(model, sgd(model, recipe))
     place: dict[str, Any] = {"device": fabric.device, "channels_last": recipe.channels_last}
