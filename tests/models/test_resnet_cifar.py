@@ -40,7 +40,7 @@ def test_the_reference_code_preset_counts_to_the_last_parameter_and_mac(
     assert counted(model) == (parameters, macs)
 
 
-AUDIT = [  # spec 7.2: (s_c, s_g), then millions of parameters and MACs for lt1, le1, le
+AUDIT = [  # the settings of the paper's Table 12: (s_c, s_g), then millions of parameters and MACs for lt1, le1, le
     ((64, 16), (0.534, 110.9), (0.534, 110.9), (0.877, 128.0)),
     ((32, 16), (0.499, 108.5), (0.534, 110.9), (0.557, 107.3)),
     ((16, 16), (0.525, 112.5), (0.499, 108.5), (0.485, 95.5)),
