@@ -12,7 +12,7 @@ import torch
 
 from torchmg.bench.latency import Latency, latencies
 from torchmg.errors import InterruptedRunError, UnknownNameError, UsageError
-from torchmg.models.catalog import MODELS, Entry, find
+from torchmg.models.catalog import DEFAULT_COMPARISON, MODELS, Entry, find
 from torchmg.models.options import ModelOptions
 from torchmg.models.registry import option_names
 from torchmg.models.user import build
@@ -21,9 +21,7 @@ from torchmg.tables import Table
 from torchmg.train.engine import pick_device
 from torchmg.train.files import write_text
 from torchmg.train.loop import fit
-from torchmg.train.recipe import Recipe
-
-DEFAULT_MODELS = ("resnet20", "mgic_resnet20")
+from torchmg.train.recipe import BASES, Recipe
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class Comparison:
 
 
 def compare(
-    models: Sequence[str] = DEFAULT_MODELS,
+    models: Sequence[str] = DEFAULT_COMPARISON,
     recipe: Recipe | None = None,
     *,
     seeds: int = 1,
@@ -112,9 +110,7 @@ def compare(
         UnknownNameError: an unknown model, or an option that none of them has.
         InterruptedRunError: Ctrl-C; the message names the folder to continue in.
     """
-    from torchmg.train.recipe import recipe as named
-
-    recipe = recipe or named("digits")
+    recipe = recipe or BASES["digits"]
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1; got {seeds}.")
     entries = [find(name) for name in dict.fromkeys(models)]

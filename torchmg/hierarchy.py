@@ -40,6 +40,20 @@ TransferNorm = Literal["prolong", "both", "none"]
 """Where a batch normalisation follows a transfer: the prolongation only (the published ResNet code), both (its
 MobileNet code), or neither (the equations as printed)."""
 
+TransferInit = Literal["random", "uniform"]
+"""`random`: rows u / sum(u), u uniform in [0.5, 1.5); the default, because under `uniform` (plain averages) all
+coarse channels of one group start out equal."""
+TransferGroups = Literal["neighbour", "interleaved"]
+"""Which fine channels share a group: `neighbour`, the same ones as in the relaxation's groups (default, the
+published code); `interleaved`, every (c / size)-th one, so that a coarse channel averages over different groups of
+the relaxation, as the paper's introduction puts it."""
+TransferWeights = Literal["own", "transpose"]
+"""`own`: P has weights of its own (the paper); `transpose`: P is R transposed, scaled to unit row sums."""
+
+ShortcutKind = Literal["depthwise", "pointwise"]
+"""`depthwise`: 3x3 with gcd(in, out) groups (the paper; its code needs in to divide out); `pointwise`: a dense 1x1,
+which the paper mentions as the alternative."""
+
 RelaxationKind = Literal["conv", "residual", "bottleneck"]
 """Relaxations with a closed-form cost: one bare k x k convolution (Eq. 8), the basic residual block (two k x k
 convolutions), the bottleneck (1x1, k x k, 1x1); each convolution of the last two has a batch normalisation."""

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import tyro
 
 from torchmg.cli.output import Output
-from torchmg.cli.train import _value
-from torchmg.models.catalog import find
+from torchmg.cli.place import Place, value_of
+from torchmg.models.catalog import DEFAULT_COMPARISON, find
 from torchmg.models.options import ModelOptions
 from torchmg.train.recipe import BASES, Recipe, Training
 
@@ -19,7 +19,7 @@ class Arguments:
     """Train models with the same recipe and seeds, print them side by side, draw accuracy over parameters."""
 
     training: Annotated[Training, tyro.conf.OmitArgPrefixes]
-    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ("resnet20", "mgic_resnet20")
+    models: Annotated[tuple[str, ...], tyro.conf.Positional] = DEFAULT_COMPARISON
     """Names that `torchmg list` shows."""
     options: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ModelOptions)
     data: Literal["digits", "fashion_mnist", "cifar10"] = "digits"
@@ -30,10 +30,7 @@ class Arguments:
     """The first seed."""
     out: Path | None = None
     """Folder for runs and picture (default: a new one in runs); an interrupted comparison continues in its own."""
-    data_dir: Path | None = None
-    """Where data sets lie (default ./data; the digits need none)."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    place: Annotated[Place, tyro.conf.OmitArgPrefixes] = field(default_factory=Place)
     quiet: bool = False
     """No progress."""
     output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
@@ -41,7 +38,7 @@ class Arguments:
 
 def main(arguments: Sequence[str]) -> int:
     """Compare models."""
-    data = _value(arguments, "--data") or "digits"
+    data = value_of("--data", arguments) or "digits"
     base = BASES.get(data, BASES["digits"])
     default = Arguments(Training(**{name: getattr(base, name) for name in Training.__dataclass_fields__}))
     args = tyro.cli(Arguments, args=arguments, prog="torchmg compare", default=default)
@@ -55,8 +52,8 @@ def main(arguments: Sequence[str]) -> int:
         recipe,
         seeds=args.seeds,
         out=args.out,
-        data_dir=args.data_dir,
-        device=args.device,
+        data_dir=args.place.data_dir,
+        device=args.place.device,
         quiet=args.quiet,
     )
     args.output.give(comparison.table(), comparison.data(), folder=str(comparison.folder))

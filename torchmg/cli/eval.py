@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from torchmg.cli.output import Output
+from torchmg.cli.place import Place
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,7 @@ class Arguments:
 
     run: Annotated[Path, tyro.conf.Positional]
     """A run folder."""
-    data_dir: Path | None = None
-    """Where data sets lie (default ./data; the digits need none)."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    place: Annotated[Place, tyro.conf.OmitArgPrefixes] = field(default_factory=Place)
     batch_size: int = 500
     """Images at once."""
     output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
@@ -29,17 +27,17 @@ def main(arguments: Sequence[str]) -> int:
     """Evaluate a run."""
     args = tyro.cli(Arguments, args=arguments, prog="torchmg eval")
     from torchmg.data.sets import load
-    from torchmg.models.user import build
     from torchmg.tables import Table
     from torchmg.train.engine import pick_device
     from torchmg.train.evaluate import evaluate
     from torchmg.train.folder import RunFolder
+    from torchmg.train.model import model_for
 
     run = RunFolder.existing(args.run)
     recipe = run.recipe()
-    device = pick_device(args.device)
-    data = load(recipe.data, args.data_dir)
-    model = build(recipe.model, num_classes=data.num_classes, in_channels=data.shape[0], **recipe.options.given())
+    device = pick_device(args.place.device)
+    data = load(recipe.data, args.place.data_dir)
+    model = model_for(recipe, data)
     run.read_weights(model)
     model.to(device)
     rows = []

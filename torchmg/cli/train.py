@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from torchmg.cli.place import Place, value_of
 from torchmg.errors import UsageError
 from torchmg.train.recipe import Recipe, load_recipe, recipe, recipe_names
 
@@ -21,10 +22,7 @@ class Arguments:
     """The run folder is made in here."""
     resume: Path | None = None
     """Continue the run in this folder instead of starting one."""
-    data_dir: Path | None = None
-    """Where data sets lie (default ./data; the digits need none)."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    place: Annotated[Place, tyro.conf.OmitArgPrefixes] = field(default_factory=Place)
     checkpoint_seconds: float = 60.0
     """A kill loses at most this much work."""
     quiet: bool = False
@@ -44,8 +42,8 @@ def main(arguments: Sequence[str]) -> int:
         args.recipe,
         args.out,
         folder=args.resume,
-        data_dir=args.data_dir,
-        device=args.device,
+        data_dir=args.place.data_dir,
+        device=args.place.device,
         checkpoint_seconds=args.checkpoint_seconds,
         quiet=args.quiet,
     )
@@ -64,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 def _base(arguments: list[str]) -> tuple[Recipe, list[str]]:
     """The recipe whose values are the flags' defaults, and the flags."""
     named = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
-    if (folder := _value(arguments, "--resume")) is not None:
+    if (folder := value_of("--resume", arguments)) is not None:
         if named is not None:
             raise UsageError(f"Give a recipe ({named}) or --resume {folder}, not both: a run knows its recipe.")
         from torchmg.train.folder import RunFolder
@@ -75,12 +73,3 @@ def _base(arguments: list[str]) -> tuple[Recipe, list[str]]:
     if any(flag in arguments for flag in ("-h", "--help")):
         return Recipe(), arguments
     raise UsageError(f"Name a recipe, such as {', '.join(recipe_names()[3:6])}; or --resume RUN.")
-
-
-def _value(arguments: Sequence[str], flag: str) -> str | None:
-    for index, word in enumerate(arguments):
-        if word == flag and index + 1 < len(arguments):
-            return arguments[index + 1]
-        if word.startswith(f"{flag}="):
-            return word.partition("=")[2]
-    return None

@@ -1,7 +1,7 @@
 """Multiply-accumulates of one forward pass, counted operator by operator on the meta device.
 
-The framework's own formulas are exact for forwards (they over-count the *backward* of grouped convolutions 2 to
-22 times, which is why only forwards are counted); they count a multiply and an add apart, so MACs are half.
+The framework's own formulas are exact for forwards but over-count the *backward* of grouped convolutions, which is
+why only forwards are counted; they count a multiply and an add apart, so MACs are half.
 """
 
 import copy

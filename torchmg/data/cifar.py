@@ -1,6 +1,5 @@
 """CIFAR-10 (Krizhevsky 2009) from the pickles of its Python version."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from torchmg.data.files import Source, damaged, find, md5, read_bytes
+from torchmg.data.files import Source, damaged, find, md5, read_bytes, warn_if_not_published
 from torchmg.data.images import ImageSet, ImageSplit
 from torchmg.data.pickles import read_pickle
 from torchmg.data.rawarray import RawArray, RefusedError
-from torchmg.errors import DataWarning
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,7 @@ def load_cifar(data_dir: str | Path | None = None, *, download: bool = True, lay
         except RefusedError as error:
             raise damaged(path, str(error), layout.source) from None
         others += [] if md5(data) == file.md5 else [path.name]
-    if others:
-        text = f"{layout.source.title} in {paths[0].parent} is sound but not as published (md5): {', '.join(others)}."
-        warnings.warn(text, DataWarning, stacklevel=3)
+    warn_if_not_published(layout.source, paths[0].parent, others)
     cut = len(layout.train)
     return ImageSet(layout.name, layout.classes, _join(parts[:cut], layout), _join(parts[cut:], layout))
 

@@ -1,6 +1,5 @@
 """FashionMNIST (Xiao, Rasul and Vollgraf 2017) from its four IDX files, packed or unpacked."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from torchmg.data.files import Source, damaged, find, md5, read_bytes
+from torchmg.data.files import Source, damaged, find, md5, read_bytes, warn_if_not_published
 from torchmg.data.idx import gunzip, idx_size, parse_idx
 from torchmg.data.images import ImageSet, ImageSplit
-from torchmg.errors import DataWarning
 
 
 @dataclass(frozen=True)
@@ -104,9 +102,7 @@ def load_idx(
         array, genuine = _read(file, path, layout)
         arrays.append(array)
         others += [] if genuine else [path.name]
-    if others:
-        text = f"{layout.source.title} in {paths[0].parent} is sound but not as published (md5): {', '.join(others)}."
-        warnings.warn(text, DataWarning, stacklevel=3)
+    warn_if_not_published(layout.source, paths[0].parent, others)
     train, test = _split(arrays[0], arrays[1]), _split(arrays[2], arrays[3])
     return ImageSet(layout.name, layout.classes, train, test)
 

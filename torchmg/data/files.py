@@ -2,12 +2,13 @@
 
 import hashlib
 import stat
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torchmg.data.download import fetch
-from torchmg.errors import DataError
+from torchmg.errors import DataError, DataWarning
 
 DEFAULT_DIR = "data"
 
@@ -81,6 +82,13 @@ def damaged(path: Path, what: str, source: Source) -> DataError:
         f"{source.title}: {path} {what}. "
         f"Move it away, then load again to download it, or copy in the one from {source.origin}."
     )
+
+
+def warn_if_not_published(source: Source, folder: Path, others: Sequence[str]) -> None:
+    """Warn (`DataWarning`, once for all) of sound files that are not the published ones; to be called by a loader."""
+    if others:
+        text = f"{source.title} in {folder} is sound but not as published (md5): {', '.join(others)}."
+        warnings.warn(text, DataWarning, stacklevel=4)
 
 
 def _present(path: Path) -> bool:

@@ -79,6 +79,10 @@ MODELS: Mapping[str, Entry] = MappingProxyType(
 """Name -> entry, dense before multigrid, small before large."""
 
 
+DEFAULT_COMPARISON = ("resnet20", "mgic_resnet20")
+"""What `compare` trains when no models are named."""
+
+
 def find(name: str) -> Entry:
     """The entry called `name`; raises `UnknownNameError` with the nearest names."""
     if name in MODELS:

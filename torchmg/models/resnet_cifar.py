@@ -10,24 +10,18 @@ resolution starts with a `LightShortcut` (MGIC paper, sections 3.5 and 4.2).
 
 from collections.abc import Iterator, Sequence
 from math import isfinite
-from typing import Literal, TypedDict, Unpack
+from typing import TypedDict, Unpack, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchmg.errors import UsageError
-from torchmg.hierarchy import check_choice
+from torchmg.hierarchy import ShortcutKind, check_choice
+from torchmg.models.options import Preset
 from torchmg.nn.conv import ConvNormAct, GroupedConv2d, check_images
 from torchmg.nn.mgic import MGICBlock, MGICOptions, Part
 from torchmg.nn.relax import Residual
-from torchmg.nn.shortcut import LightShortcut, ShortcutKind
-
-Preset = Literal["paper", "table5", "reference_code", "two_level"]
-"""Where the hierarchy's rules come from. `paper`: the text (`le`, `ceil`), the default; `table5`: the rules that
-come nearest to the paper's Table 5 (`le1`, `ceil`); `reference_code`: what the authors' published ResNet file
-computes, to the last parameter and MAC (`lt1`, `floor`) though not its initialisation, which overwrites the transfers;
-`two_level`: one coarsening in every block whatever its width (`le1` with `coarsest` = the widest stage, 64 in the
-CIFAR networks), with groups of 8 the nearest to the 0.41 M parameters of the paper's Table 3."""
+from torchmg.nn.shortcut import LightShortcut
 
 
 class FeatureInfo(TypedDict):
@@ -176,7 +170,7 @@ def mgic_resnet(
         "reference_code": MGICOptions(stop="lt1", group_rule="floor"),
         "two_level": MGICOptions(stop="le1", group_rule="ceil", coarsest=max(widths)),
     }
-    check_choice("preset", preset, tuple(presets))
+    check_choice("preset", preset, get_args(Preset))
     options: MGICOptions = {**presets[preset], **block}
     stages = []
     for index, channels in enumerate(widths):

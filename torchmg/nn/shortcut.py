@@ -1,16 +1,14 @@
 """The light operator that maps a tensor to the width and resolution of the MGIC block after it."""
 
 from math import gcd
-from typing import Literal
+from typing import get_args
 
 from torch import nn
 
-from torchmg.hierarchy import check_choice
+from torchmg.hierarchy import ShortcutKind, check_choice
 from torchmg.nn.conv import ConvNormAct
 
-ShortcutKind = Literal["depthwise", "pointwise"]
-"""`depthwise`: 3x3 with gcd(in, out) groups (the paper; its code needs in to divide out); `pointwise`: a dense 1x1,
-which the paper mentions as the alternative."""
+__all__ = ["LightShortcut", "ShortcutKind"]
 
 
 class LightShortcut(ConvNormAct):
@@ -29,6 +27,6 @@ class LightShortcut(ConvNormAct):
         kind: ShortcutKind = "depthwise",
         act: type[nn.Module] | None = nn.ReLU,
     ) -> None:
-        check_choice("shortcut", kind, ("depthwise", "pointwise"))
+        check_choice("shortcut", kind, get_args(ShortcutKind))
         kernel_size, groups = (3, gcd(in_channels, out_channels)) if kind == "depthwise" else (1, 1)
         super().__init__(in_channels, out_channels, kernel_size, stride=stride, groups=groups, act=act)

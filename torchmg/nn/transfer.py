@@ -9,23 +9,15 @@ network that re-draw "every conv", "every `weight`" or "every parameter of two o
 touch it. (Losing this initialisation to such a pass is a known defect of the published code.)
 """
 
-from typing import Literal, Self
+from typing import Self, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchmg.hierarchy import check_choice, check_groups
+from torchmg.hierarchy import TransferGroups, TransferInit, TransferWeights, check_choice, check_groups
 
-TransferInit = Literal["random", "uniform"]
-"""`random`: rows u / sum(u), u uniform in [0.5, 1.5); the default, because under `uniform` (plain averages) all
-coarse channels of one group start out equal."""
-TransferGroups = Literal["neighbour", "interleaved"]
-"""Which fine channels share a group: `neighbour`, the same ones as in the relaxation's groups (default, the
-published code); `interleaved`, every (c / size)-th one, so that a coarse channel averages over different groups of
-the relaxation, as the paper's introduction puts it."""
-TransferWeights = Literal["own", "transpose"]
-"""`own`: P has weights of its own (the paper); `transpose`: P is R transposed, scaled to unit row sums."""
+__all__ = ["Prolongation", "Restriction", "Transfer", "TransferGroups", "TransferInit", "TransferWeights"]
 
 
 class Transfer(nn.Module):
@@ -35,6 +27,7 @@ class Transfer(nn.Module):
         in_channels, out_channels: widths; `groups` must divide both.
         groups: number of groups; weights are in_channels * out_channels / groups.
         init: see `TransferInit`.
+        order: see `TransferGroups`; only the transfers between levels, below, know a finer side to reorder.
         norm: follow with batch normalisation (zero shift at the start).
 
     Raises:
@@ -48,15 +41,18 @@ class Transfer(nn.Module):
         groups: int,
         *,
         init: TransferInit = "random",
+        order: TransferGroups = "neighbour",
         norm: bool = False,
     ) -> None:
         super().__init__()
         name = f"a transfer {in_channels} -> {out_channels}"
         check_groups(in_channels, groups, name)
         check_groups(out_channels, groups, name)
-        check_choice("transfer_init", init, ("random", "uniform"))
+        check_choice("transfer_init", init, get_args(TransferInit))
+        check_choice("transfer_groups", order, get_args(TransferGroups))
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.init: TransferInit = init
+        self.order: TransferGroups = order
         self.rows = nn.Parameter(torch.empty(in_channels * out_channels // groups))
         self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
         self.reset_parameters()
@@ -106,11 +102,9 @@ class Restriction(Transfer):
         norm: bool = False,
         balanced: bool = False,
     ) -> None:
-        check_choice("transfer_groups", order, ("neighbour", "interleaved"))
         check_groups(channels, 2, "a restriction halves its channels")
-        self.order: TransferGroups = order
         self.balanced = balanced
-        super().__init__(channels, channels // 2, groups, init=init, norm=norm)
+        super().__init__(channels, channels // 2, groups, init=init, order=order, norm=norm)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -154,11 +148,9 @@ class Prolongation(Transfer):
         order: TransferGroups = "neighbour",
         norm: bool = True,
     ) -> None:
-        check_choice("transfer_groups", order, ("neighbour", "interleaved"))
         check_groups(channels, 2, "a prolongation doubles its channels")
-        self.order: TransferGroups = order
         self.shared = False
-        super().__init__(channels // 2, channels, groups, init=init, norm=norm)
+        super().__init__(channels // 2, channels, groups, init=init, order=order, norm=norm)
 
     @classmethod
     def transpose_of(cls, restriction: Restriction, *, norm: bool = True) -> Self:

@@ -19,13 +19,13 @@ from torchmg.data.batches import Batches
 from torchmg.data.order import order_hash
 from torchmg.data.sets import load
 from torchmg.errors import DivergedError, InterruptedRunError
-from torchmg.models.user import build
 from torchmg.train.checkpoint import Checkpoint, Checkpointer, Progress, finite, rng_states
 from torchmg.train.engine import engine
 from torchmg.train.environment import environment
 from torchmg.train.evaluate import evaluate_batches
 from torchmg.train.folder import RunFolder
 from torchmg.train.interrupt import InterruptRequest
+from torchmg.train.model import model_for
 from torchmg.train.progress import ProgressLine
 from torchmg.train.recipe import Recipe
 from torchmg.train.resume import resume
@@ -78,7 +78,7 @@ def fit(
     fabric = engine(device, recipe.precision)
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     torch.manual_seed(recipe.seed)
-    model = build(recipe.model, num_classes=data.num_classes, in_channels=data.shape[0], **recipe.options.given())
+    model = model_for(recipe, data)
     costs = count(model, data.shape)
     # only now, so that data, devices and models that do not work leave no empty folder behind
     run = known or (RunFolder.create(recipe, Path(out)) if named is None else RunFolder.open(recipe, named))

@@ -61,7 +61,7 @@ class Training:
     precision: Precision = "fp32"
     """fp32; bf16: bfloat16 where autocast deems it safe, weights in float32."""
     channels_last: bool = True
-    """Memory layout of images and weights; mostly faster than channels-first."""
+    """Memory layout of images and weights, instead of channels-first."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
