@@ -46,7 +46,7 @@ def test_the_same_machine_continues_without_a_word(recipe: Recipe, broken: Path)
         ("threads", 64),
         ("torch", "2.0.1"),
         ("processor", "Some Other Processor"),
-        ("device", "NVIDIA H200"),
+        ("device", "NVIDIA A100"),
         ("vector_units", "DEFAULT"),
     ],
 )
