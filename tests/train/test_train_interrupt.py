@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,22 @@ def test_the_named_command_continues_exactly(
     assert words[words.index("--device") + 1] == "cpu"
     assert cli.run([*words, "--quiet"]) == 0
     assert str(folder) in capsys.readouterr().out
+    assert_same_run(folder, whole)
+
+
+@pytest.mark.usefixtures("data")
+def test_a_deadline_stops_like_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny_recipe(tmp_path)
+    whole = fit(recipe, folder=tmp_path / "whole", quiet=True).folder
+    folder = tmp_path / "run"
+    with pytest.raises(InterruptedRunError, match="Stopped at step 0 "):
+        fit(recipe, folder=folder, deadline=time.monotonic(), quiet=True)
+    with monkeypatch.context() as patch:
+        stop_at(patch, f"{LOOP}.order_hash", STEPS + 2, lambda: time.sleep(0.5))
+        with pytest.raises(InterruptedRunError, match="Continue: torchmg train --resume"):
+            fit(recipe, folder=folder, deadline=time.monotonic() + 0.4, quiet=True)
+    assert 0 < read_checkpoint(folder / "last.ckpt").progress.step < 2 * STEPS
+    fit(recipe, folder=folder, deadline=time.monotonic() + 3600, quiet=True)
     assert_same_run(folder, whole)
 
 

@@ -47,6 +47,7 @@ def fit(
     data_dir: str | Path | None = None,
     device: str = "auto",
     checkpoint_seconds: float = 60.0,
+    deadline: float = math.inf,
     quiet: bool = False,
 ) -> Run:
     """Train a recipe to its end, from wherever its folder says it stopped.
@@ -59,13 +60,15 @@ def fit(
         data_dir: where data sets lie (not needed for the digits).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         checkpoint_seconds: a kill loses at most this much work, or an epoch if that is less; 0 saves at every step.
+        deadline: the reading of `time.monotonic()` at which to save and stop, as if by Ctrl-C. A step or an
+            evaluation in progress is finished, so stop early enough.
         quiet: no progress on standard error.
 
     Raises:
         DataError: the data cannot be read.
         ResumeError: `folder` holds a run of another recipe, or on other data.
         DivergedError: the loss stopped being finite; the last checkpoint is from before.
-        InterruptedRunError: Ctrl-C; the run is saved and the message names the command that continues it.
+        InterruptedRunError: Ctrl-C or the deadline; the run is saved and the message names the command that continues it.
     """
     named = None if folder is None else Path(folder)
     known = RunFolder.open(recipe, named) if named is not None and RunFolder(named).config.exists() else None
@@ -123,7 +126,8 @@ def fit(
             network.train()
             started, rate = time.monotonic(), 0.0
             for images, labels, indices in train.epoch(at.epoch, start=at.batch):
-                if (stopping := interrupt.requested) or time.monotonic() - saved >= checkpoint_seconds:
+                stopping = interrupt.requested or started >= deadline
+                if stopping or started - saved >= checkpoint_seconds:
                     saved = stage(rate)
                 if at.step == 0:
                     checkpointer.commit()  # there is nothing before the first weights
@@ -159,7 +163,7 @@ def fit(
             checkpointer.commit()
 
         # ---- the record: both splits measured alike, in evaluation mode and without augmentation
-        if interrupt.requested:
+        if interrupt.requested or time.monotonic() >= deadline:
             raise stopped()
         line.say("measuring the training set ...")
         plain = Batches(data.train, batch_size=500, shuffle=False, **statistics, **place)
