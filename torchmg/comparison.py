@@ -152,7 +152,7 @@ def _compare_records(records: dict[str, list[dict[str, Any]]], recipe: Recipe, f
     for name, record in first.items():
         options = ModelOptions(**record["recipe"]["options"]).given()
         timed[name] = build(name, in_channels=shape[0], **options)
-    times = latencies(timed, shape, device=picked, channels_last=recipe.channels_last)
+    times = latencies(timed, shape, device=picked, channels_last=recipe.layout != "channels_first")
     rows = []
     for name, runs in records.items():
         dense = MODELS[name].dense or name

@@ -56,6 +56,10 @@ class InterruptedRunError(TorchmgError):
     exit_code = 130
 
 
+class LostProcessError(TorchmgError):
+    """One of several processes of a run ended before its time; the run goes on from its last checkpoint."""
+
+
 class MissingExtraError(TorchmgError, ImportError):
     """An optional package is needed and absent; the message names the extra."""
 

@@ -197,13 +197,13 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: object, tmp_path: Path, mon
 # ---- weights
 
 
-@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
 def test_weights_of_shared_tensors_travel(
-    channels_last: bool, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    layout: Any, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("torchmg.data.sets.load", lambda *_: data)
     options = ModelOptions(width=0.25, group_size=2, coarsest=4, transfer_weights="transpose")
-    recipe = tiny_recipe(tmp_path, model="mgic_resnet20", options=options, channels_last=channels_last)
+    recipe = tiny_recipe(tmp_path, model="mgic_resnet20", options=options, layout=layout)
     run = fit(recipe, folder=tmp_path / "run", quiet=True)
     with safe_open(run.folder / "last.safetensors", "pt") as file:
         stored = set(file.keys())

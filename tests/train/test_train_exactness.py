@@ -98,7 +98,7 @@ def test_a_run_that_breaks_off_after_every_single_step(
             "schedule": "step",
             "milestones": (1,),
         },
-        {"precision": "bf16", "channels_last": False},
+        {"precision": "bf16", "layout": "channels_first"},
         {"momentum": 0.0, "weight_decay": 0.0},
     ],
     ids=["mgic", "bf16", "plain-sgd"],

@@ -25,7 +25,7 @@ from torchmg.train.recipe import Recipe, recipe
 
 def plain_training(recipe: Recipe, data: ImageSet, rate: Any) -> tuple[nn.Module, list[float]]:
     """The same training in plain PyTorch: no Fabric, no batches, no schedule of ours. Returns model and losses."""
-    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    layout = torch.channels_last if recipe.layout != "channels_first" else torch.contiguous_format
     torch.manual_seed(recipe.seed)
     model = torchmg.create(recipe.model, num_classes=10, in_channels=1, **recipe.options.given())
     model = model.to(memory_format=layout).train()
@@ -40,7 +40,8 @@ def plain_training(recipe: Recipe, data: ImageSet, rate: Any) -> tuple[nn.Module
     )
     images = data.train.images.contiguous(memory_format=layout).float().div(255)
     images = (images - torch.tensor(data.mean)[:, None, None]) / torch.tensor(data.std)[:, None, None]
-    drawn = {"batch_size": recipe.batch_size, "mean": data.mean, "std": data.std, "channels_last": recipe.channels_last}
+    drawn = {"batch_size": recipe.batch_size, "mean": data.mean, "std": data.std}
+    drawn["channels_last"] = layout is torch.channels_last
     losses, step = [], 0
     for epoch in range(recipe.epochs):
         order = epoch_order(recipe.seed, epoch, len(images))
@@ -71,7 +72,7 @@ def plain_training(recipe: Recipe, data: ImageSet, rate: Any) -> tuple[nn.Module
             lambda step: 0.1 * 0.5 * (1 + math.cos(math.pi * step / 10)),
         ),
         (
-            {"channels_last": False, "schedule": "step", "milestones": (1,), "lr": 0.05, "weight_decay": 0.01},
+            {"layout": "channels_first", "schedule": "step", "milestones": (1,), "lr": 0.05, "weight_decay": 0.01},
             lambda step: 0.05 * 0.1 ** (step >= STEPS),
         ),
         (
@@ -199,9 +200,9 @@ def test_the_memory_layout_is_what_the_recipe_says(tmp_path: Path) -> None:
         "        return self.head(self.deep(y).mean((2, 3)))\n"
         "def net(num_classes, in_channels): return Net(in_channels, num_classes)\n"
     )
-    for last in (True, False):
-        recipe = tiny_recipe(tmp_path, model=f"{tmp_path / 'layout.py'}:net", epochs=1, channels_last=last)
-        fit(recipe, folder=tmp_path / f"run{last}", quiet=True)
+    for last, name in ((True, "channels_last"), (False, "channels_first"), (True, "auto")):
+        recipe = tiny_recipe(tmp_path, model=f"{tmp_path / 'layout.py'}:net", epochs=1, layout=name)
+        fit(recipe, folder=tmp_path / name, quiet=True)
         assert {(not last, not last)} == sys.modules["torchmg_user_layout"].SEEN
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -40,10 +40,12 @@ def main(arguments: Sequence[str]) -> int:
     model = model_for(recipe, data)
     run.read_weights(model)
     model.to(device)
+    last = recipe.layout != "channels_first"
+    how: dict[str, Any] = {"batch_size": args.batch_size, "channels_last": last, "precision": recipe.precision}
     rows = []
     splits: tuple[Literal["train", "test"], ...] = ("train", "test")
     for split in splits:
-        metrics = evaluate(model, data, split, batch_size=args.batch_size, channels_last=recipe.channels_last)
+        metrics = evaluate(model, data, split, **how)
         rows.append((split, len(getattr(data, split)), round(metrics.loss, 6), round(metrics.accuracy, 4)))
     title = f"{recipe.name}, {args.run}"
     args.output.give(Table(["split", "images", "loss (nats)", "accuracy %"], rows, title))

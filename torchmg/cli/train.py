@@ -10,7 +10,7 @@ import tyro
 
 from torchmg.cli.place import Place, value_of
 from torchmg.errors import UsageError
-from torchmg.train.recipe import Recipe, load_recipe, recipe, recipe_names
+from torchmg.train.recipe import LoggerName, Recipe, load_recipe, recipe, recipe_names
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class Arguments:
     resume: Path | None = None
     """Continue the run in this folder instead of starting one."""
     place: Annotated[Place, tyro.conf.OmitArgPrefixes] = field(default_factory=Place)
+    devices: int = 1
+    """Processes that share every batch: one GPU each, or parts of the CPU. Under torchrun, leave it."""
+    loggers: tuple[LoggerName, ...] = ()
+    """Where epochs are logged besides log.csv: tensorboard, wandb, mlflow."""
     checkpoint_seconds: float = 60.0
     """A kill loses at most this much work."""
     quiet: bool = False
@@ -44,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
         folder=args.resume,
         data_dir=args.place.data_dir,
         device=args.place.device,
+        devices=args.devices,
+        loggers=args.loggers,
         checkpoint_seconds=args.checkpoint_seconds,
         quiet=args.quiet,
     )

@@ -8,17 +8,31 @@ nothing in them is ever executed.
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from torchmg.errors import CheckpointError
+from torchmg.train.average import Average
 from torchmg.train.evaluate import Metrics
 from torchmg.train.files import write_atomic
+from torchmg.train.step import Totals
 
-FORMAT = 1
+FORMAT = 2
+
+
+class Stateful(Protocol):
+    """Anything whose state can be taken and put back."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as plain values and tensors."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put a state back."""
+        ...
 
 
 @dataclass
@@ -37,14 +51,17 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     """A row for every finished epoch, as in `log.csv`."""
 
-    def add(self, loss: float, correct: int, samples: int, seconds: float) -> None:
+    def add(self, samples: int, seconds: float) -> None:
         """Count one step."""
         self.batch += 1
         self.step += 1
-        self.loss_sum += loss * samples
-        self.correct += correct
         self.seen += samples
         self.seconds += seconds
+
+    def collect(self, totals: Totals) -> None:
+        """Take in what steps measured."""
+        self.loss_sum += totals.loss
+        self.correct += round(totals.correct)
 
     def numbers(self, rate: float) -> str:
         """The running epoch in a few words."""
@@ -79,12 +96,36 @@ class Checkpoint:
     progress: Progress
     model: dict[str, Any]
     optimizer: dict[str, Any]
+    average: dict[str, Any] | None
+    """The moving average of the weights, if there is one."""
+    scaler: dict[str, Any]
+    """The loss scale of fp16; empty in other precisions."""
     recipe: dict[str, Any]
     environment: dict[str, Any]
     data: dict[str, str]
     """Hashes of the pixels and labels that the run is trained on."""
     rng: dict[str, torch.Tensor]
-    """States of torch's generators, for models that draw numbers."""
+    """States of torch's generators, for models that draw numbers: `cpu` and `cuda`, of later processes `cpu.1` ..."""
+
+
+class Trained(NamedTuple):
+    """The objects that training changes: what a checkpoint is made of and restored into."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    average: Average | None
+    scaler: Stateful
+    """Fabric's precision, which holds the loss scale."""
+
+    def states(self) -> dict[str, Any]:
+        """Those fields of a `Checkpoint`."""
+        average = None if self.average is None else self.average.state_dict()
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": average,
+            "scaler": self.scaler.state_dict(),
+        }
 
 
 class Checkpointer:
@@ -136,20 +177,24 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ) from error
 
 
-def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer, where: Path) -> Progress:
-    """Load weights, optimiser state and random state in place; returns where the run was.
+def restore(checkpoint: Checkpoint, trained: Trained, where: Path, rank: int = 0) -> Progress:
+    """Load weights, optimiser state, average and random state in place; returns where the run was.
 
     Raises:
         CheckpointError: the tensors do not fit this model.
     """
     try:
-        model.load_state_dict(checkpoint.model)
-        optimizer.load_state_dict(checkpoint.optimizer)
-        torch.set_rng_state(checkpoint.rng["cpu"])
+        trained.model.load_state_dict(checkpoint.model)
+        trained.optimizer.load_state_dict(checkpoint.optimizer)
+        trained.scaler.load_state_dict(checkpoint.scaler)
+        if trained.average is not None:
+            trained.average.load_state_dict(checkpoint.average or {})
+        for kind, put in (("cpu", torch.set_rng_state), ("cuda", torch.cuda.set_rng_state)):
+            state = checkpoint.rng.get(_generator(kind, rank))
+            if state is not None and (kind == "cpu" or torch.cuda.is_available()):
+                put(state)
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{where} does not fit the model that its recipe names: {error}") from error
-    if "cuda" in checkpoint.rng and torch.cuda.is_available():
-        torch.cuda.set_rng_state(checkpoint.rng["cuda"])
     return checkpoint.progress
 
 
@@ -159,7 +204,13 @@ def finite(model: nn.Module) -> bool:
     return all(bool(value.isfinite().all()) for value in (*model.parameters(), *statistics))
 
 
-def rng_states() -> dict[str, torch.Tensor]:
-    """The generators' states as `restore` puts them back."""
-    cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
-    return {"cpu": torch.get_rng_state(), **cuda}
+def rng_states(rank: int = 0) -> dict[str, torch.Tensor]:
+    """The generators' states of one process as `restore` puts them back."""
+    states = {_generator("cpu", rank): torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states[_generator("cuda", rank)] = torch.cuda.get_rng_state()
+    return states
+
+
+def _generator(kind: str, rank: int) -> str:
+    return f"{kind}.{rank}" if rank else kind

@@ -1,9 +1,10 @@
 """Lightning Fabric, set up for one recipe: device, precision, processes."""
 
 import logging
+import os
 import warnings
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -39,33 +40,51 @@ def pick_device(device: str) -> torch.device:
     raise UsageError(f"There is no device '{device}' here. Devices: {', '.join(known)}.")
 
 
-def engine(device: str, precision: "Precision") -> "Fabric":
-    """A launched Fabric on one device.
+def engine(device: str, precision: "Precision", devices: int = 1) -> "Fabric":
+    """A launched Fabric: on one device, or as one of the processes that `launch` or torchrun started.
+
+    Args:
+        device: as `pick_device` takes it; with several processes the kind alone counts.
+        precision: of the recipe.
+        devices: processes on this machine, one device each; torchrun may have started more on other machines.
 
     Raises:
+        UsageError: fewer devices here than processes.
         MissingExtraError: lightning is not installed.
         TorchmgError: the installed release is one of those known to be malicious.
     """
     picked = pick_device(device)
+    if picked.type == "cuda" and devices > (there := torch.cuda.device_count()):
+        raise UsageError(f"devices={devices} needs as many GPUs; here are {there}. Use --devices {there}.")
+    check_lightning()
+    with warnings.catch_warnings():
+        # its imports warn about deprecations inside its own dependencies, which nobody here can act on
+        warnings.simplefilter("ignore")
+        from lightning.fabric import Fabric
+        from lightning.fabric.plugins.precision import MixedPrecision
+    # made here, because Fabric by itself turns fp16 on a CPU into bf16
+    half = {"bf16": "bf16-mixed", "fp16": "16-mixed"}.get(precision)
+    how: dict[str, Any] = {"plugins": MixedPrecision(half, picked.type)} if half else {"precision": "32-true"}  # pyright: ignore
+    if devices > 1:
+        nodes = int(os.environ.get("WORLD_SIZE", devices)) // devices
+        how |= {"devices": devices, "strategy": "ddp", "num_nodes": nodes}
+    else:
+        how["devices"] = [picked.index] if picked.type == "cuda" else 1
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)  # it announces the precision, even to those who asked for quiet
+    try:
+        fabric = Fabric(accelerator=picked.type, **how)
+        fabric.launch()
+    finally:
+        logging.disable(before)
+    return fabric
+
+
+def check_lightning() -> None:
+    """Raise unless lightning is installed, in a release that is safe to import; imports nothing."""
     try:
         installed = version("lightning")
     except PackageNotFoundError as error:
         raise MissingExtraError("Training", "train") from error
     if installed in BAD_RELEASES:
         raise TorchmgError(f"lightning {installed} is a known malicious release: not importing it. Upgrade to >=2.6.6.")
-    with warnings.catch_warnings():
-        # its imports warn about deprecations inside its own dependencies, which nobody here can act on
-        warnings.simplefilter("ignore")
-        from lightning.fabric import Fabric
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)  # it announces the precision, even to those who asked for quiet
-    try:
-        fabric = Fabric(
-            accelerator=picked.type,
-            devices=[picked.index] if picked.type == "cuda" else 1,
-            precision="bf16-mixed" if precision == "bf16" else "32-true",
-        )
-        fabric.launch()
-    finally:
-        logging.disable(before)
-    return fabric

@@ -11,12 +11,12 @@ import torch
 
 import torchmg
 
-EXACT = ("torch", "device", "processor", "threads", "vector_units")
+EXACT = ("torch", "device", "processor", "threads", "vector_units", "processes")
 """Keys that must agree for a continued run to equal the unbroken one bit for bit."""
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, device and date as plain values, without names of machines, users or folders."""
+def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
+    """Versions, device, processes and date as plain values, without names of machines, users or folders."""
     return {
         "torchmg": torchmg.__version__,
         "torch": str(torch.__version__),  # a plain str: `weights_only` loading refuses its subclass
@@ -28,13 +28,15 @@ def environment(device: torch.device) -> dict[str, Any]:
         "processor": processor(),
         "vector_units": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two environments among the things that decide the last bits."""
-    return [f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in EXACT if then.get(key) != now.get(key)]
+    changed = [key for key in EXACT if key in then and then[key] != now.get(key)]
+    return [f"{key} was {then[key]!r}, is {now.get(key)!r}" for key in changed]
 
 
 def processor() -> str:

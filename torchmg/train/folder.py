@@ -49,12 +49,12 @@ class RunFolder:
         """Written when the run is finished."""
         return self.path / "record.json"
 
-    @classmethod
-    def create(cls, recipe: Recipe, out: Path) -> "RunFolder":
-        """A new folder `out/<date>_<time>_<recipe>_s<seed>`."""
+    @staticmethod
+    def free(recipe: Recipe, out: Path) -> Path:
+        """The name of a folder that does not exist yet, `out/<date>_<time>_<recipe>_s<seed>`."""
         name = f"{datetime.now():%Y-%m-%d_%H%M%S}_{recipe.name}_s{recipe.seed}"
         paths = (out / f"{name}{suffix}" for suffix in ("", *(f"_{n}" for n in range(2, 1000))))
-        return cls.open(recipe, next(path for path in paths if not path.exists()))
+        return next(path for path in paths if not path.exists())
 
     @classmethod
     def open(cls, recipe: Recipe, path: Path) -> "RunFolder":
@@ -104,6 +104,13 @@ class RunFolder:
             return json.loads(self.record_file.read_text())
         except ValueError as error:
             raise CheckpointError(f"{self.record_file} is damaged: {error}.") from error
+
+    def layout(self) -> str | None:
+        """The memory layout that this run has used so far; None for a new run."""
+        try:
+            return json.loads((self.path / "environment.json").read_text()).get("layout")
+        except (OSError, ValueError, AttributeError):
+            return None  # then it is chosen anew, at the price of the last bits
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write where the run runs (the last device, if it moved)."""

@@ -3,33 +3,45 @@
 Sample order and augmentation are functions of (seed, epoch, index), and the learning rate of the step. So a run's
 state is its weights, its momentum and its position; that is what a checkpoint holds, and why a continued run equals
 an unbroken one bit for bit on a CPU.
+
+The device is asked for what it measured only at some steps, so that a GPU is never waited for in between.
 """
 
 import math
+import os
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn import functional as F
 
-from torchmg.counting.report import count
+from torchmg.counting.report import Count, count
 from torchmg.data.batches import Batches
 from torchmg.data.order import order_hash
 from torchmg.data.sets import load
-from torchmg.errors import DivergedError, InterruptedRunError
-from torchmg.train.checkpoint import Checkpoint, Checkpointer, Progress, finite, rng_states
+from torchmg.errors import DivergedError, InterruptedRunError, LostProcessError
+from torchmg.train.average import Average
+from torchmg.train.checkpoint import Checkpoint, Checkpointer, Progress, Trained, finite, read_checkpoint, rng_states
 from torchmg.train.engine import engine
 from torchmg.train.environment import environment
 from torchmg.train.evaluate import evaluate_batches
 from torchmg.train.folder import RunFolder
 from torchmg.train.interrupt import InterruptRequest
-from torchmg.train.model import model_for
+from torchmg.train.launch import launch, launched
+from torchmg.train.layout import pick_layout
+from torchmg.train.logs import Logs, check_loggers
+from torchmg.train.model import compile_in_place, model_for, placed
 from torchmg.train.progress import ProgressLine
-from torchmg.train.recipe import Recipe
+from torchmg.train.ranks import Ranks
+from torchmg.train.recipe import LoggerName, Recipe
 from torchmg.train.resume import resume
 from torchmg.train.schedule import learning_rate, sgd
+from torchmg.train.step import Step
+
+LOOK_EVERY = {"cpu": 1, "cuda": 50}
+"""Steps between two looks at the loss, the clock and Ctrl-C. A look makes a GPU wait for the host."""
 
 
 class Run(NamedTuple):
@@ -39,6 +51,20 @@ class Run(NamedTuple):
     record: dict[str, Any]
 
 
+class Place(NamedTuple):
+    """Where a run's data lies and where it computes: what a recipe does not say."""
+
+    data_dir: str | Path | None
+    device: str
+    devices: int
+
+    def words(self) -> list[str]:
+        """As command-line flags, those that are not the defaults."""
+        words = [] if self.data_dir is None else ["--data-dir", str(self.data_dir)]
+        words += [] if self.device == "auto" else ["--device", self.device]
+        return words + ([] if self.devices == 1 else ["--devices", str(self.devices)])
+
+
 def fit(
     recipe: Recipe,
     out: str | Path = "runs",
@@ -46,6 +72,8 @@ def fit(
     folder: str | Path | None = None,
     data_dir: str | Path | None = None,
     device: str = "auto",
+    devices: int = 1,
+    loggers: Sequence[LoggerName] = (),
     checkpoint_seconds: float = 60.0,
     deadline: float = math.inf,
     quiet: bool = False,
@@ -59,6 +87,9 @@ def fit(
             finished, its record is returned at once.
         data_dir: where data sets lie (not needed for the digits).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        devices: processes on this machine that share every batch, one GPU each or parts of the CPU; a script that
+            asks for several needs the guard `if __name__ == "__main__":`. Under torchrun, what it started.
+        loggers: of `tensorboard`, `wandb` and `mlflow`; `log.csv` is written in any case.
         checkpoint_seconds: a kill loses at most this much work, or an epoch if that is less; 0 saves at every step.
         deadline: the reading of `time.monotonic()` at which to save and stop, as if by Ctrl-C. A step or an
             evaluation in progress is finished, so stop early enough.
@@ -68,107 +99,165 @@ def fit(
         DataError: the data cannot be read.
         ResumeError: `folder` holds a run of another recipe, or on other data.
         DivergedError: the loss stopped being finite; the last checkpoint is from before.
-        InterruptedRunError: Ctrl-C or the deadline; the run is saved and the message names the command that continues it.
+        InterruptedRunError: Ctrl-C or the deadline; the run is saved and the message names the command that
+            continues it.
+        LostProcessError: one of several processes was killed; the message names the command that continues.
     """
     named = None if folder is None else Path(folder)
     known = RunFolder.open(recipe, named) if named is not None and RunFolder(named).config.exists() else None
     if known is not None and (record := known.record()):
         ProgressLine(recipe.epochs, quiet).say(f"{known.path} is finished: nothing to train")
         return Run(known.path, record)
+    check_loggers(loggers)
+    if launched():
+        devices = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
+    place = Place(data_dir, device, devices)
+    if devices < 2 or launched():
+        return _train(recipe, Path(out), named, place, loggers, checkpoint_seconds, deadline, quiet)
+    named = named or RunFolder.free(recipe, Path(out))
+    try:
+        return launch(_train, devices, recipe, Path(out), named, place, loggers, checkpoint_seconds, deadline, quiet)
+    except LostProcessError as error:
+        raise LostProcessError(f"{error} {_after_a_loss(RunFolder(named), place)}") from error
 
+
+def _train(
+    recipe: Recipe,
+    out: Path,
+    named: Path | None,
+    place: Place,
+    loggers: Sequence[LoggerName],
+    checkpoint_seconds: float,
+    deadline: float,
+    quiet: bool,
+) -> Run:
+    """`fit` in one process, alone or one of several."""
     # ---- set-up
-    data = load(recipe.data, data_dir)
-    fabric = engine(device, recipe.precision)
-    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    data = load(recipe.data, place.data_dir)
+    fabric = engine(place.device, recipe.precision, place.devices)
+    ranks = Ranks(fabric)
     torch.manual_seed(recipe.seed)
     model = model_for(recipe, data)
     costs = count(model, data.shape)
     # only now, so that data, devices and models that do not work leave no empty folder behind
-    run = known or (RunFolder.create(recipe, Path(out)) if named is None else RunFolder.open(recipe, named))
-    model = model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+    path = fabric.broadcast(named or RunFolder.free(recipe, out))
+    if ranks.first:
+        RunFolder.open(recipe, path)
+    ranks.wait()
+    run = RunFolder.open(recipe, path)
+    layout = fabric.broadcast(run.layout() or pick_layout(recipe, model, data.shape, fabric.device))
+    model = placed(model, recipe, layout, fabric.device, ranks.world)
     network, optimizer = fabric.setup(model, sgd(model, recipe))
-    place: dict[str, Any] = {"device": fabric.device, "channels_last": recipe.channels_last}
-    statistics = {"mean": data.mean, "std": data.std}
-    train = Batches(
-        data.train, batch_size=recipe.batch_size, seed=recipe.seed, augment=recipe.augment, **statistics, **place
-    )
-    test = Batches(data.test, batch_size=500, shuffle=False, **statistics, **place)
-    hashes, here = data.hashes(), environment(fabric.device)
-    run.write_environment(here)
-    checkpointer = Checkpointer(run.checkpoint)
-    at = resume(run, model, optimizer, train, hashes, here) if run.checkpoint.exists() else Progress()
+    average = Average(model, recipe.ema) if recipe.ema else None
+    trained = Trained(model, optimizer, average, fabric.strategy.precision)
+    tested = model if average is None else average.module
+    compile_in_place(model, recipe, fabric.device)
+
+    drawn: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": fabric.device}
+    drawn |= {"channels_last": layout == "channels_last", "rank": ranks.rank, "world": ranks.world}
+    train = Batches(data.train, batch_size=recipe.batch_size, seed=recipe.seed, augment=recipe.augment, **drawn)
+    test = Batches(data.test, batch_size=500, shuffle=False, **drawn)
+    step = Step(fabric, ranks, model, network, optimizer, recipe, average, train)
+    hashes, here = data.hashes(), environment(fabric.device, ranks.world) | {"layout": layout}
+    checkpointer = Checkpointer(run.checkpoint) if ranks.first else None
+    at = resume(run, trained, train, hashes, here) if run.checkpoint.exists() else Progress()
+    if ranks.first:
+        run.write_environment(here)
+    if ranks.rank and not at.step:
+        torch.manual_seed(recipe.seed + 1_000_003 * ranks.rank)  # models that draw numbers draw others elsewhere
 
     def diverged(what: str, rate: float) -> DivergedError:
-        checkpointer.discard()
+        if checkpointer:
+            checkpointer.discard()
         return DivergedError(
             f"{what} at step {at.step} (epoch {at.epoch + 1}, batch {at.batch}), learning rate {rate:.6g}. "
             f"{run.checkpoint} is from before it. Train again with a lower lr or a longer warmup_epochs."
         )
 
+    def collect(rate: float) -> None:
+        totals = step.read()
+        if not math.isfinite(totals.loss):
+            raise diverged(f"The loss became {totals.loss}", rate)
+        at.collect(totals)
+
     def stage(rate: float) -> float:
+        collect(rate)
         if not finite(model):
             raise diverged("The weights or running statistics stopped being finite", rate)
-        states = model.state_dict(), optimizer.state_dict()
-        checkpointer.stage(Checkpoint(at, *states, recipe.to_json(), here, hashes, rng_states()))
+        rng = ranks.gather(rng_states(ranks.rank))
+        if checkpointer:
+            made = {"recipe": recipe.to_json(), "environment": here, "data": hashes, "rng": rng}
+            checkpointer.stage(Checkpoint(at, **trained.states(), **made))
         return time.monotonic()
+
+    def commit() -> None:
+        if checkpointer:
+            checkpointer.commit()
 
     def stopped() -> InterruptedRunError:
         where = f"epoch {at.epoch + 1}, batch {at.batch}" if at.epoch < recipe.epochs else "after the last epoch"
         return InterruptedRunError(
-            f"Stopped at step {at.step} ({where}) and saved. Continue: {_continuing(run, data_dir, device)}"
+            f"Stopped at step {at.step} ({where}) and saved. Continue: {_continuing(run, place)}"
         )
 
     # ---- training
-    with InterruptRequest() as interrupt, ProgressLine(recipe.epochs, quiet) as line:
-        line.say(_header(run, recipe, at, costs.parameters, costs.macs, here))
+    look_every = LOOK_EVERY[fabric.device.type]
+    with (
+        InterruptRequest() as interrupt,
+        ProgressLine(recipe.epochs, quiet or not ranks.first) as line,
+        Logs(loggers if ranks.first else (), run.path, recipe.to_json()) as logs,
+    ):
+        line.say(_header(run, recipe, at, costs, here))
         saved = -math.inf
         while at.epoch < recipe.epochs:
             network.train()
-            started, rate = time.monotonic(), 0.0
-            for images, labels, indices in train.epoch(at.epoch, start=at.batch):
-                stopping = interrupt.requested or started >= deadline
-                if stopping or started - saved >= checkpoint_seconds:
-                    saved = stage(rate)
-                if at.step == 0:
-                    checkpointer.commit()  # there is nothing before the first weights
+            started, rate = time.monotonic(), learning_rate(recipe, max(at.step - 1, 0), len(train))
+            for plan in train.plan(at.epoch, start=at.batch):
+                stopping, looking = False, at.step % look_every == 0
+                if looking:
+                    stopping, due = ranks.any(
+                        interrupt.requested or started >= deadline, started - saved >= checkpoint_seconds
+                    )
+                    if stopping or due:
+                        saved = stage(rate)
+                    if at.step == 0:
+                        commit()  # there is nothing before the first weights
 
                 rate = learning_rate(recipe, at.step, len(train))
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                logits = network(images)
-                loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-                if not math.isfinite(value := loss.item()):
-                    raise diverged(f"The loss became {value}", rate)
-                checkpointer.commit()  # the staged weights have just had a finite loss
+                step(plan, rate)
+                if looking:
+                    collect(rate)
+                    commit()  # the staged weights have just had a finite loss
                 if stopping:
                     raise stopped()
-                fabric.backward(loss)
-                optimizer.step()
-                optimizer.zero_grad()
 
                 now = time.monotonic()
-                at.add(value, int((logits.argmax(1) == labels).sum()), len(labels), now - started)
-                at.order = order_hash(at.order, indices)
+                at.add(len(plan.everyone), now - started)
+                at.order = order_hash(at.order, plan.everyone)
                 started = now
-                if line.due():
+                if looking and line.due():
                     line.step(at.epoch, at.batch, len(train), at.numbers(rate))
 
-            metrics = evaluate_batches(network, test)
+            collect(rate)
+            metrics = evaluate_batches(tested, test, recipe.precision, ranks.sum)
             if not math.isfinite(metrics.loss):
                 raise diverged(f"The test loss became {metrics.loss}", rate)
-            line.epoch(at.close_epoch(rate, metrics))
+            row = at.close_epoch(rate, metrics)
+            line.epoch(row)
             saved = stage(rate)
-            run.write_log(at.history)
-            run.write_weights(model)
-            checkpointer.commit()
+            if ranks.first:
+                run.write_log(at.history)
+                run.write_weights(tested)
+                logs.epoch(row)
+            commit()
 
         # ---- the record: both splits measured alike, in evaluation mode and without augmentation
-        if interrupt.requested or time.monotonic() >= deadline:
+        if any(ranks.any(interrupt.requested or time.monotonic() >= deadline)):
             raise stopped()
         line.say("measuring the training set ...")
-        plain = Batches(data.train, batch_size=500, shuffle=False, **statistics, **place)
-        fitted, held_out = evaluate_batches(network, plain), evaluate_batches(network, test)
-        if interrupt.requested:
+        plain = Batches(data.train, batch_size=500, shuffle=False, **drawn)
+        fitted, held_out = (evaluate_batches(tested, part, recipe.precision, ranks.sum) for part in (plain, test))
+        if any(ranks.any(interrupt.requested)):
             raise stopped()
     record = {
         "recipe": recipe.to_json(),
@@ -185,24 +274,34 @@ def fit(
         "data": hashes,
         "environment": here,
     }
-    run.write_record(record)
+    if ranks.first:
+        run.write_record(record)
+    ranks.wait()
     return Run(run.path, record)
 
 
-def _continuing(run: RunFolder, data_dir: str | Path | None, device: str) -> str:
+def _continuing(run: RunFolder, place: Place) -> str:
     """The command that continues a run, from the same folder, as a shell takes it."""
-    where = [] if data_dir is None else ["--data-dir", str(data_dir)]
-    place = [] if device == "auto" else ["--device", device]
-    return shlex.join(["torchmg", "train", "--resume", str(run.path), *where, *place])
+    return shlex.join(["torchmg", "train", "--resume", str(run.path), *place.words()])
 
 
-def _header(run: RunFolder, recipe: Recipe, at: Progress, parameters: int, macs: int, here: dict[str, Any]) -> str:
+def _after_a_loss(run: RunFolder, place: Place) -> str:
+    """What to do when a process was lost."""
+    if not run.checkpoint.exists():
+        return "Nothing was saved yet."
+    step = read_checkpoint(run.checkpoint).progress.step
+    return f"The run is saved as it was at step {step}. Continue: {_continuing(run, place)}"
+
+
+def _header(run: RunFolder, recipe: Recipe, at: Progress, costs: Count, here: dict[str, Any]) -> str:
     options = " ".join(f"{key}={value}" for key, value in recipe.options.given().items())
+    processes = f", {here['processes']} processes" if here["processes"] > 1 else ""
     lines = [
         f"recipe  {recipe.name} (our settings: batch {recipe.batch_size}, lr {recipe.lr:g} {recipe.schedule}, "
         f"weight decay {recipe.weight_decay:g}, {recipe.epochs} epochs, augment {recipe.augment}, seed {recipe.seed})",
-        f"model   {recipe.model} {options}  parameters {parameters:,}  MACs {macs:,}",
-        f"engine  torch {here['torch']}, {here['device']}, {here['threads']} threads, {recipe.precision}",
+        f"model   {recipe.model} {options}  parameters {costs.parameters:,}  MACs {costs.macs:,}",
+        f"engine  torch {here['torch']}, {here['device']}{processes}, {here['threads']} threads, {recipe.precision}, "
+        f"{here['layout']}",
         f"run     {run.path}" + (f", continued at step {at.step}" if at.step else ""),
     ]
     return "\n".join(lines)

@@ -1,9 +1,16 @@
-"""The model of a recipe, fitted to its data."""
+"""The model of a recipe, fitted to its data and to where it trains."""
 
+import os
+import shutil
+from typing import cast
+
+import torch
 from torch import nn
 
 from torchmg.data.images import ImageSet
+from torchmg.errors import UsageError
 from torchmg.models.user import build
+from torchmg.train.layout import FORMATS
 from torchmg.train.recipe import Recipe
 
 
@@ -11,3 +18,31 @@ def model_for(recipe: Recipe, data: ImageSet) -> nn.Module:
     """The recipe's model with a head for the data's classes and a stem for its channels, randomly initialised."""
     sizes = {"num_classes": data.num_classes, "in_channels": data.shape[0]}
     return build(recipe.model, **sizes, **recipe.options.given())
+
+
+def placed(model: nn.Module, recipe: Recipe, layout: str, device: torch.device, processes: int) -> nn.Module:
+    """The model on its device in a memory layout; with `sync_norm`, norms that see all processes' batches.
+
+    Raises:
+        UsageError: `sync_norm` for several processes on a CPU, where torch has no such norm.
+    """
+    if recipe.sync_norm and processes > 1:
+        if device.type != "cuda":
+            raise UsageError("sync_norm works on GPUs only. Leave it out: each process then norms its part of a batch.")
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return cast(nn.Module, model.to(device=device, memory_format=FORMATS[layout]))  # pyright: ignore[reportCallIssue]
+
+
+def compile_in_place(model: nn.Module, recipe: Recipe, device: torch.device) -> None:
+    """Let the model compile itself when it is first called, if the recipe says so; its parameters keep their names.
+
+    Raises:
+        UsageError: inductor on a CPU without a C++ compiler.
+    """
+    if recipe.compile == "none":
+        return
+    if recipe.compile == "inductor" and device.type == "cpu":
+        names = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++", "c++"]
+        if not any(shutil.which(name) for name in names):
+            raise UsageError(f"compile=inductor needs a C++ compiler ({', '.join(names)}). Install one, or set CXX.")
+    model.compile(backend=recipe.compile)

@@ -20,8 +20,20 @@ from torchmg.models.options import ModelOptions
 
 Decay = Literal["all", "weights"]
 Schedule = Literal["cosine", "step"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 Augment = Literal["none", "crop", "crop_flip"]
+Layout = Literal["auto", "channels_last", "channels_first"]
+Compile = Literal["none", "inductor", "aot_eager"]
+LoggerName = Literal["tensorboard", "wandb", "mlflow"]
+CHOICES = {
+    "decay": Decay,
+    "schedule": Schedule,
+    "augment": Augment,
+    "precision": Precision,
+    "layout": Layout,
+    "compile": Compile,
+}
+"""Settings that are one of a few words."""
 
 
 @dataclass(frozen=True)
@@ -58,23 +70,39 @@ class Training:
     """Share of the target that is spread over all classes."""
     augment: Augment = "none"
     """none; crop: pad by an eighth of the side and crop; crop_flip: and mirror half of the images."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, one after the other, to save memory; norms see a part at a time."""
+    clip: float = 0.0
+    """Largest norm of the whole gradient, beyond which it is scaled down; 0 leaves it alone."""
+    ema: float = 0.0
+    """Decay per step of a moving average of the weights, which is then what is tested and kept; 0: no average."""
     precision: Precision = "fp32"
-    """fp32; bf16: bfloat16 where autocast deems it safe, weights in float32."""
-    channels_last: bool = True
-    """Memory layout of images and weights, instead of channels-first."""
+    """fp32; bf16 or fp16: that type where autocast deems it safe, weights in float32 (fp16 with scaled losses)."""
+    layout: Layout = "auto"
+    """Memory layout of images and weights; auto: channels_last on a CPU, on a GPU the faster one by measurement."""
+    compile: Compile = "none"
+    """Compile the model in place with this backend of torch.compile (inductor needs a C++ compiler)."""
+    sync_norm: bool = False
+    """Batch statistics over all GPUs instead of one at a time; changes nothing on a single device."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "accumulate"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise UsageError(f"{name} must be a whole number, at least 1; got {value!r}.")
-        for name in ("lr", "weight_decay", "warmup_epochs", "momentum", "gamma"):
+        for name in ("lr", "weight_decay", "warmup_epochs", "momentum", "gamma", "clip"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be a finite number, at least 0; got {getattr(self, name)}.")
-        if not 0 <= self.label_smoothing < 1:
-            raise UsageError(f"label_smoothing must be in [0, 1); got {self.label_smoothing}.")
+        for name in ("label_smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must be in [0, 1); got {getattr(self, name)}.")
+        if self.accumulate > self.batch_size:
+            raise UsageError(
+                f"accumulate={self.accumulate} parts of a batch of {self.batch_size} would be empty; "
+                f"use at most {max(1, self.batch_size // 2)}."
+            )
         if self.nesterov and self.momentum == 0:
             raise UsageError("nesterov needs momentum above 0; got 0. Use momentum 0.9 or leave nesterov off.")
-        for name, kind in (("decay", Decay), ("schedule", Schedule), ("precision", Precision), ("augment", Augment)):
+        for name, kind in CHOICES.items():
             check_choice(name, getattr(self, name), get_args(kind))
 
 
@@ -120,7 +148,9 @@ class Recipe(Training):
             UnknownNameError: a key that is no field of a recipe.
             UsageError: a value of the wrong type.
         """
-        known = [f.name for f in fields(Recipe)]
+        known, values = [f.name for f in fields(Recipe)], dict(values)
+        if isinstance(last := values.pop("channels_last", None), bool):  # what `layout` was at first
+            values["layout"] = "channels_last" if last else "channels_first"
         for key in values:
             if key not in known:
                 raise UnknownNameError(f"{where} has no setting '{key}'.{did_you_mean(key, known)}")

@@ -4,20 +4,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-from torch.optim import Optimizer
-
 from torchmg.data.batches import Batches, bounds
 from torchmg.data.order import epoch_order, order_hash
 from torchmg.errors import ExactnessWarning, ResumeError
-from torchmg.train.checkpoint import Progress, read_checkpoint, restore
+from torchmg.train.checkpoint import Progress, Trained, read_checkpoint, restore
 from torchmg.train.environment import differences
 from torchmg.train.folder import RunFolder
 
 
-def resume(
-    run: RunFolder, model: nn.Module, optimizer: Optimizer, train: Batches, data: dict[str, str], here: dict[str, Any]
-) -> Progress:
+def resume(run: RunFolder, trained: Trained, train: Batches, data: dict[str, str], here: dict[str, Any]) -> Progress:
     """Restore weights, optimiser and random state from the run's checkpoint; returns where it was.
 
     Raises:
@@ -34,7 +29,7 @@ def resume(
     if checkpoint.data != data:
         parts = ", ".join(key for key in data if checkpoint.data.get(key) != data[key])
         raise ResumeError(f"The data is not what {run.path} was trained on (differs in {parts}). Check --data-dir.")
-    at = restore(checkpoint, model, optimizer, path)
+    at = restore(checkpoint, trained, path, train.rank)
     changed = differences(checkpoint.environment, here)
     if at.order != consumed_order(train, at):
         changed.append("the sample order is drawn differently")

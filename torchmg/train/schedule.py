@@ -26,7 +26,10 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 
 
 def sgd(model: nn.Module, recipe: Recipe) -> SGD:
-    """SGD with momentum over all parameters, each once; with `decay="weights"` norms and biases do not decay."""
+    """SGD with momentum over all parameters, each once; with `decay="weights"` norms and biases do not decay.
+
+    On a GPU it is the fused form, which reads its learning rate from a tensor, so that a CUDA graph can hold it.
+    """
     exempt: set[int] = set()
     if recipe.decay == "weights":
         for module in model.modules():
@@ -38,4 +41,5 @@ def sgd(model: nn.Module, recipe: Recipe) -> SGD:
         {"params": [p for p in model.parameters() if id(p) in exempt], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov)
+    fused = any(p.is_cuda for p in model.parameters())
+    return SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused or None)

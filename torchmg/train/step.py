@@ -1,0 +1,111 @@
+"""One optimiser step: forward and backward over the parts of a batch, clip, update, average."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from torchmg.data.batches import Batches, Plan
+from torchmg.train.average import Average
+from torchmg.train.capture import Captured
+from torchmg.train.ranks import Ranks
+from torchmg.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+    from lightning.fabric.wrappers import _FabricModule
+
+
+class Totals(NamedTuple):
+    """Sums over the samples of some steps: the loss in nats, and how many were classified rightly."""
+
+    loss: float
+    correct: float
+
+
+class Step:
+    """A callable that trains on one batch, in place; what it measures waits on the device until `read`.
+
+    Where nothing forbids it, on one GPU and with losses that are not scaled, the whole step from gathering pixels to
+    the moving average is recorded as a CUDA graph (see `Captured`), so that the host launches it once.
+
+    Args:
+        fabric: the engine.
+        ranks: the processes.
+        model: as it came to `fabric.setup`.
+        network: what `fabric.setup` made of it.
+        optimizer: what `fabric.setup` made of the optimiser.
+        recipe: label smoothing, parts, clipping.
+        average: the moving average, if there is one.
+        batches: what turns plans into pixels.
+    """
+
+    def __init__(
+        self,
+        fabric: "Fabric",
+        ranks: Ranks,
+        model: nn.Module,
+        network: "_FabricModule",
+        optimizer: Optimizer,
+        recipe: Recipe,
+        average: Average | None,
+        batches: Batches,
+    ) -> None:
+        self._fabric, self._model, self._network, self._optimizer = fabric, model, network, optimizer
+        self._recipe, self._average, self._batches, self._ranks = recipe, average, batches, ranks
+        self._totals = torch.zeros(2, dtype=torch.float64, device=fabric.device)
+        self.captured = fabric.device.type == "cuda" and ranks.world == 1 and recipe.precision != "fp16"
+        self._rate = torch.zeros((), device=fabric.device) if self.captured else None
+        self._run = Captured(self._train) if self.captured else self._train
+
+    def __call__(self, plan: Plan, rate: float) -> None:
+        """Train on the batch of a plan at learning rate `rate`."""
+        self._set(rate)
+        self._samples = len(plan.everyone)
+        inputs = (plan.chosen,) if plan.rows is None else (plan.chosen, plan.rows)
+        # pixels that lie on the host cannot be gathered inside a graph
+        self._run(*(inputs if self._batches.resident else self._pixels(*inputs)))
+
+    def read(self) -> Totals:
+        """What was measured since the last time, over all processes; waits for the device."""
+        loss, correct = self._ranks.sum(self._totals).tolist()
+        self._totals.zero_()
+        return Totals(loss, correct)
+
+    def _pixels(self, chosen: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._batches.images(chosen, rows), self._batches.labels(chosen)
+
+    def _set(self, rate: float) -> None:
+        if self._rate is not None:
+            self._rate.fill_(rate)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate if self._rate is None else self._rate  # a graph reads the rate from its tensor
+
+    def _train(self, *inputs: Tensor) -> None:
+        images, labels = self._pixels(*inputs) if self._batches.resident else inputs
+        parts = min(self._recipe.accumulate, max(1, len(labels) // 2))  # batch statistics need two samples
+        last = parts - 1
+        for index, (x, y) in enumerate(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)):
+            self._backward(x, y, synchronise=index == last)
+        if self._recipe.clip:
+            self._fabric.clip_gradients(
+                self._model, self._optimizer, max_norm=self._recipe.clip, error_if_nonfinite=False
+            )
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        if self._average is not None:
+            self._average.update(self._model)
+
+    def _backward(self, images: Tensor, labels: Tensor, *, synchronise: bool) -> None:
+        processes = self._ranks.world
+        with self._fabric.no_backward_sync(self._network, enabled=processes > 1 and not synchronise):
+            logits = self._network(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=self._recipe.label_smoothing)
+            # processes average their gradients, so each weighs its mean by its share of the batch
+            share = processes * len(labels) / self._samples
+            self._fabric.backward(loss if share == 1 else loss * share)
+        with torch.no_grad():
+            self._totals[0] += loss.double() * len(labels)
+            self._totals[1] += (logits.argmax(1) == labels).sum()
