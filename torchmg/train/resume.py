@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from torchmg.data.batches import Batches, bounds
+from torchmg.data.batches import Batches
 from torchmg.data.order import epoch_order, order_hash
 from torchmg.errors import ExactnessWarning, ResumeError
 from torchmg.train.checkpoint import Progress, read_checkpoint, restore
@@ -49,9 +49,9 @@ def resume(
 
 def consumed_order(train: Batches, at: Progress) -> str:
     """The chained hash of the sample ids that a run at `at` should have consumed."""
-    hashed, cuts = "", bounds(len(train.split), train.batch_size)
+    hashed = ""
     for epoch in range(at.epoch + 1):
         order = epoch_order(train.seed, epoch, len(train.split))
-        for first, last in cuts if epoch < at.epoch else cuts[: at.batch]:
+        for first, last in train.cuts if epoch < at.epoch else train.cuts[: at.batch]:
             hashed = order_hash(hashed, order[first:last])
     return hashed
