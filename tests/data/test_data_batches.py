@@ -128,8 +128,50 @@ def test_a_gpu_gives_the_same_batches(monkeypatch, fits, channels_last):
     monkeypatch.setattr(module, "_fits", lambda images, device: fits or device.type == "cpu")
     options = {"augment": "crop_flip", "channels_last": channels_last}
     here, there = batches(**options), batches(device="cuda", **options)
+    assert there.resident == fits
     assert there._images.device.type == ("cuda" if fits else "cpu")
     for one, two in zip(here.epoch(2), there.epoch(2), strict=True):
         assert torch.equal(one.images, two.images.cpu())
         assert torch.equal(one.labels, two.labels.cpu())
         assert two.indices.device.type == "cpu"
+
+
+@pytest.mark.parametrize("augment", ["none", "crop_flip"])
+def test_an_epoch_is_its_plan_and_the_pixels_of_it(augment):
+    some = batches(augment=augment)
+    assert some.resident
+    for plan, batch in zip(some.plan(3, 2), some.epoch(3, 2), strict=True):
+        assert torch.equal(plan.indices, batch.indices)
+        assert torch.equal(plan.chosen, batch.indices)
+        assert torch.equal(some.images(plan.chosen, plan.rows), batch.images)
+        assert torch.equal(some.labels(plan.chosen), batch.labels)
+        assert (plan.rows is None) == (augment == "none")
+
+
+def test_pixels_are_a_function_of_what_was_chosen_and_drawn():
+    some = batches(augment="crop_flip")
+    chosen, rows = torch.tensor([5, 5, 7]), torch.tensor([[1, 1, 0], [0, 2, 1], [1, 1, 0]])
+    unshifted = batches().images(chosen, None)
+    got = some.images(chosen, rows)
+    assert torch.equal(got[0], unshifted[0])
+    assert torch.equal(got[2], unshifted[2])
+    assert not torch.equal(got[1], unshifted[1])
+
+
+@pytest.mark.gpu
+def test_a_cuda_graph_can_hold_the_pixels():
+    some = batches(augment="crop_flip", device="cuda", batch_size=7)
+    plans = [plan for plan in some.plan(1) if len(plan.chosen) == 7]
+    chosen, rows = plans[0].chosen.clone(), plans[0].rows.clone()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        some.images(chosen, rows)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        images, labels = some.images(chosen, rows), some.labels(chosen)
+    for plan in plans:
+        chosen.copy_(plan.chosen)
+        rows.copy_(plan.rows)
+        graph.replay()
+        assert torch.equal(images, some.images(plan.chosen, plan.rows))
+        assert torch.equal(labels, some.labels(plan.chosen))

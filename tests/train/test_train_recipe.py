@@ -168,7 +168,9 @@ def test_the_command_trains_the_recipe(made: Recipe) -> None:
 def test_commands_say_what_differs_and_nothing_else() -> None:
     assert recipe("digits_resnet20").command() == "torchmg train digits_resnet20"
     assert recipe("cifar10_resnet20").command() == "torchmg train cifar10_resnet20 --data-dir DATA_DIR"
-    changed = recipe("cifar10_resnet20", lr=0.25, nesterov=True, layout="channels_first", options=ModelOptions(width=0.5))
+    changed = recipe(
+        "cifar10_resnet20", lr=0.25, nesterov=True, layout="channels_first", options=ModelOptions(width=0.5)
+    )
     flags = "--nesterov --layout channels_first --lr 0.25 --width 0.5 --data-dir DATA_DIR"
     assert set(changed.command().split()[3:]) == set(flags.split())
 

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 from torchmg.data.names import AUGMENTATIONS, DATASETS
 
 if TYPE_CHECKING:
-    from torchmg.data.batches import Batch, Batches
+    from torchmg.data.batches import Batch, Batches, Plan
     from torchmg.data.images import ImageSet, ImageSplit
     from torchmg.data.sets import load
 
-__all__ = ["AUGMENTATIONS", "DATASETS", "Batch", "Batches", "ImageSet", "ImageSplit", "load"]
+__all__ = ["AUGMENTATIONS", "DATASETS", "Batch", "Batches", "ImageSet", "ImageSplit", "Plan", "load"]
 
 _HOMES = {
     "Batch": "batches",
     "Batches": "batches",
     "ImageSet": "images",
     "ImageSplit": "images",
+    "Plan": "batches",
     "load": "sets",
 }
 

@@ -41,18 +41,16 @@ def augmentation_table(name: str, seed: int, epoch: int, size: int, padding: int
     return table
 
 
-def augment(images: Tensor, indices: Tensor, table: Tensor | None, padding: int = PADDING) -> Tensor:
-    """Crop and mirror a batch as the table says; the images themselves when it is None.
+def augment(images: Tensor, rows: Tensor | None, padding: int = PADDING) -> Tensor:
+    """Crop and mirror a batch as its rows say; the images themselves when they are None.
 
     Args:
         images: Normalised, (B, C, H, W).
-        indices: The sample ids of the batch, int64 (B,), on the table's device.
-        table: From `augmentation_table`, on the images' device.
+        rows: Of `augmentation_table`, those of the batch's samples: int64 (B, 3), on the images' device.
         padding: That of the table.
     """
-    if table is None:
+    if rows is None:
         return images
-    rows = table[indices]
     return flip(pad_crop(images, rows[:, :2], padding), rows[:, 2] == 1)
 
 

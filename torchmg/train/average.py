@@ -30,7 +30,7 @@ class Average:
         averaged = [pair for pair in pairs if pair[0].is_floating_point()] if self.updates else []
         if averaged:
             old, new = [list(tensors) for tensors in zip(*averaged, strict=True)]
-            torch._foreach_lerp_(old, new, 1 - self.decay)
+            torch._foreach_lerp_(old, new, 1 - self.decay)  # pyright: ignore[reportPrivateImportUsage]
         for old, new in pairs:
             if not (self.updates and old.is_floating_point()):
                 old.copy_(new)

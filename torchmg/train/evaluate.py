@@ -91,7 +91,7 @@ def evaluate_batches(
     return Metrics(loss / seen, 100 * correct / seen)
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """Lower precision where torch deems it safe; nothing for fp32."""
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     return torch.autocast(device.type, dtype if precision != "fp32" else None, enabled=precision != "fp32")

@@ -7,12 +7,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 import torch
 from torch import multiprocessing as mp
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from torchmg.errors import LostProcessError, TorchmgError
 from torchmg.train.interrupt import InterruptRequest
@@ -42,8 +43,9 @@ def launch(function: Callable[..., Any], processes: int, *arguments: Any) -> Any
     results = mp.get_context("spawn").SimpleQueue()
     threads = max(1, torch.get_num_threads() // processes)
     given = (function, arguments, processes, _free_port(), threads, results)
-    context = mp.start_processes(_work, given, processes, join=False, start_method="spawn")
+    context = start_processes(_work, given, processes, join=False, start_method="spawn")
     assert context is not None
+    workers: list[BaseProcess] = [process for process in context.processes if process is not None]
     failure, killed = "", False
     with InterruptRequest() as interrupt:
         asked = False
@@ -60,8 +62,8 @@ def launch(function: Callable[..., Any], processes: int, *arguments: Any) -> Any
             reason = str(error).strip().splitlines()[-1]
             failure = f"Process {error.error_index + 1} of {processes} failed: {reason}."
         finally:
-            _signal([p.pid for p in context.processes if p.is_alive()], signal.SIGKILL)
-    for index, process in enumerate(context.processes):
+            _signal([worker.pid for worker in workers if worker.is_alive()], signal.SIGKILL)
+    for index, process in enumerate(workers):
         # whoever lost a partner fails too, and may be noticed first
         if not killed and process.exitcode is not None and process.exitcode < 0:
             killed, name = True, signal.Signals(-process.exitcode).name
@@ -104,8 +106,9 @@ def _work(
     results.put((rank, None, answer if rank == 0 else None))
 
 
-def _signal(pids: Iterable[int], number: int) -> None:
+def _signal(pids: Iterable[int | None], number: int) -> None:
     for pid in pids:
+        assert pid is not None
         with suppress(ProcessLookupError):
             os.kill(pid, number)
 

@@ -14,7 +14,7 @@ from torchmg.train.files import write_json
 from torchmg.train.recipe import LoggerName
 
 if TYPE_CHECKING:
-    from lightning.fabric.loggers import Logger
+    from lightning.fabric.loggers.logger import Logger
 
 PROJECT = "torchmg"
 """W&B's project and MLflow's experiment."""
@@ -72,7 +72,7 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 def _tensorboard(folder: Path, known: str | None) -> "tuple[Logger, str]":
-    from lightning.fabric.loggers import TensorBoardLogger
+    from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
     return TensorBoardLogger(folder, name="tb", version="", default_hp_metric=False), "tb"
 

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from torchmg.data.batches import Batches, bounds
+from torchmg.data.batches import Batches
 from torchmg.data.order import epoch_order, order_hash
 from torchmg.errors import ExactnessWarning, ResumeError
 from torchmg.train.checkpoint import Progress, Trained, read_checkpoint, restore
@@ -44,9 +44,9 @@ def resume(run: RunFolder, trained: Trained, train: Batches, data: dict[str, str
 
 def consumed_order(train: Batches, at: Progress) -> str:
     """The chained hash of the sample ids that a run at `at` should have consumed."""
-    hashed, cuts = "", bounds(len(train.split), train.batch_size)
+    hashed = ""
     for epoch in range(at.epoch + 1):
         order = epoch_order(train.seed, epoch, len(train.split))
-        for first, last in cuts if epoch < at.epoch else cuts[: at.batch]:
+        for first, last in train.cuts if epoch < at.epoch else train.cuts[: at.batch]:
             hashed = order_hash(hashed, order[first:last])
     return hashed
