@@ -15,7 +15,7 @@ from training_runs import edit_checkpoint, outcome, stop_at, tiny_recipe
 from torchmg import cli, create
 from torchmg.errors import CheckpointError
 from torchmg.models.options import ModelOptions
-from torchmg.train.checkpoint import Checkpoint, Checkpointer, Progress, read_checkpoint, rng_states
+from torchmg.train.checkpoint import FORMAT, Checkpoint, Checkpointer, Progress, read_checkpoint, rng_states
 from torchmg.train.files import write_atomic, write_json, write_text
 from torchmg.train.folder import RunFolder
 from torchmg.train.loop import fit
@@ -92,8 +92,8 @@ def test_damaged_checkpoints(damage: Callable[[bytes], bytes], checkpoint: Path,
         [1, 2],
         {},
         {"state_dict": {"weight": torch.zeros(2)}},
-        {"format": 1, "model": {}},
-        {"format": 1, "unknown": 3, "progress": {}, "model": {}, "optimizer": {}, "recipe": {}, "environment": {}},
+        {"format": FORMAT, "model": {}},
+        {"format": FORMAT, "unknown": 3, "progress": {}, "model": {}, "optimizer": {}, "recipe": {}, "environment": {}},
     ],
     ids=["tensor", "list", "empty", "someone-elses", "parts missing", "parts too many"],
 )
@@ -131,7 +131,9 @@ def test_checkpoints_that_do_not_fit(
 
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
     progress = Progress(epoch=2, batch=3, step=13, loss_sum=1 / 3, correct=5, seen=7, order="abc", history=[{"a": 0.1}])
-    written = Checkpoint(progress, {"w": torch.rand(3)}, {"state": {}}, {"lr": 0.1}, {"torch": "2"}, {}, rng_states())
+    model, recipe, rng = {"w": torch.rand(3)}, {"lr": 0.1}, rng_states()
+    rest = {"average": {"updates": 3}, "scaler": {"scale": 4.0}, "recipe": recipe, "environment": {"torch": "2"}}
+    written = Checkpoint(progress, model, {"state": {}}, **rest, data={}, rng=rng)
     keeper = Checkpointer(tmp_path / "last.ckpt")
     keeper.stage(written)
     assert not (tmp_path / "last.ckpt").exists()  # not before it is committed
@@ -139,6 +141,7 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
     read = read_checkpoint(tmp_path / "last.ckpt")
     assert read.progress == progress
     assert read.model["w"].equal(written.model["w"])
+    assert (read.average, read.scaler) == ({"updates": 3}, {"scale": 4.0})
     assert (read.recipe, read.environment, read.data) == ({"lr": 0.1}, {"torch": "2"}, {})
     keeper.commit()  # nothing staged: nothing happens
     progress.step = 14

@@ -100,8 +100,10 @@ def test_a_run_that_breaks_off_after_every_single_step(
         },
         {"precision": "bf16", "layout": "channels_first"},
         {"momentum": 0.0, "weight_decay": 0.0},
+        {"ema": 0.9, "accumulate": 3, "clip": 0.5, "warmup_epochs": 0.5},
+        {"precision": "fp16", "clip": 0.5},
     ],
-    ids=["mgic", "bf16", "plain-sgd"],
+    ids=["mgic", "bf16", "plain-sgd", "ema", "fp16"],
 )
 def test_other_recipes_continue_exactly(
     changes: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

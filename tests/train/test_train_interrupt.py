@@ -30,7 +30,7 @@ def press(number: int = signal.SIGINT) -> Callable[[], None]:
 @pytest.mark.parametrize(
     ("place", "call", "said", "saved"),
     [
-        ("learning_rate", 1, "step 1 (epoch 1, batch 1)", 1),
+        ("learning_rate", 2, "step 1 (epoch 1, batch 1)", 1),
         ("order_hash", 3, "step 3 (epoch 1, batch 3)", 3),
         ("order_hash", STEPS, "step 5 (epoch 2, batch 0)", STEPS),  # the evaluation comes first
         ("evaluate_batches", 1, "step 5 (epoch 2, batch 0)", STEPS),

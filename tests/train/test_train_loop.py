@@ -42,7 +42,7 @@ def plain_training(recipe: Recipe, data: ImageSet, rate: Any) -> tuple[nn.Module
     images = (images - torch.tensor(data.mean)[:, None, None]) / torch.tensor(data.std)[:, None, None]
     drawn = {"batch_size": recipe.batch_size, "mean": data.mean, "std": data.std}
     drawn["channels_last"] = layout is torch.channels_last
-    losses, step = [], 0
+    losses, step, clipped, averaged = [], 0, [], {}
     for epoch in range(recipe.epochs):
         order = epoch_order(recipe.seed, epoch, len(images))
         chosens = order.split(recipe.batch_size)
@@ -53,14 +53,36 @@ def plain_training(recipe: Recipe, data: ImageSet, rate: Any) -> tuple[nn.Module
         for chosen, batch in zip(chosens, batches, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step)
-            logits = model(batch)
-            loss = F.cross_entropy(logits, data.train.labels[chosen], label_smoothing=recipe.label_smoothing)
             optimizer.zero_grad()
-            loss.backward()
+            total = 0.0
+            for some in torch.arange(len(chosen)).tensor_split(recipe.accumulate):
+                share = len(some) / len(chosen)
+                labels = data.train.labels[chosen[some]]
+                loss = F.cross_entropy(model(batch[some]), labels, label_smoothing=recipe.label_smoothing)
+                (share * loss).backward()
+                total += share * loss.item()
+            if recipe.clip:
+                norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None))
+                clipped.append(norm > recipe.clip)
+                for p in model.parameters():
+                    if p.grad is not None and norm > recipe.clip:
+                        p.grad.mul_(recipe.clip / (norm + 1e-6))
             optimizer.step()
-            losses.append(loss.item())
+            averaged = update_average(averaged, model, recipe.ema)
+            losses.append(total)
             step += 1
+    assert not recipe.clip or len(set(clipped)) == 2  # some are, some are not
+    model.load_state_dict(averaged)
     return model, losses
+
+
+def update_average(averaged: dict[str, Tensor], model: nn.Module, decay: float) -> dict[str, Tensor]:
+    """The moving average after one more step; the state itself without decay."""
+    state = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    if not averaged or not decay:
+        return state
+    mixed = {key: decay * averaged[key] + (1 - decay) * state[key] for key in state}
+    return {key: mixed[key] if value.is_floating_point() else value for key, value in state.items()}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +126,22 @@ def test_fit_equals_a_plain_loop_bit_for_bit(
         right = float((logits.argmax(1) == labels).double().mean() * 100)
         assert outcome(run.folder)[f"{split}_accuracy"] == pytest.approx(right)
         assert outcome(run.folder)[f"{split}_loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"accumulate": 3}, {"clip": 6.0}, {"ema": 0.8}, {"accumulate": 4, "clip": 6.0, "ema": 0.5}]
+)
+def test_parts_clipping_and_averages_equal_a_plain_loop(
+    changes: dict[str, Any], data: ImageSet, tmp_path: Path
+) -> None:
+    recipe = Recipe(model="mgic_resnet20", options=SMALL_MGIC, epochs=2, batch_size=40, lr=0.05, **changes)
+    run = fit(recipe, folder=tmp_path / "run", quiet=True)
+    model, losses = plain_training(recipe, data, lambda step: 0.05 * 0.5 * (1 + math.cos(math.pi * step / 10)))
+    for epoch, row in enumerate(log(run.folder)):
+        mean = sum(losses[epoch * STEPS : (epoch + 1) * STEPS]) / STEPS
+        assert float(row["train_loss"]) == pytest.approx(mean, rel=1e-5)
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(weights(run.folder)[key], value, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.usefixtures("data")

@@ -63,7 +63,7 @@ def test_our_settings_for_photographs_are_the_pinned_ones() -> None:
         (lambda: recipe("digits", model="resnt20"), UnknownNameError, ["model 'resnt20'", "resnet20"]),
         (lambda: recipe("digits", data="mnist"), UnknownNameError, ["data='mnist'", "fashion_mnist"]),
         (lambda: recipe("digits", schedule="cos"), UnknownNameError, ["schedule='cos'", "cosine"]),
-        (lambda: recipe("digits", precision="fp16"), UnknownNameError, ["precision='fp16'", "bf16"]),
+        (lambda: recipe("digits", precision="half"), UnknownNameError, ["precision='half'", "bf16"]),
         (lambda: recipe("digits", augment="flip"), UnknownNameError, ["augment='flip'", "crop_flip"]),
         (lambda: recipe("digits", decay="none"), UnknownNameError, ["decay='none'", "weights"]),
         (lambda: recipe("digits", epochs=0), UsageError, ["epochs", "at least 1", "got 0"]),

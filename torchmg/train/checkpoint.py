@@ -189,10 +189,9 @@ def restore(checkpoint: Checkpoint, trained: Trained, where: Path, rank: int = 0
         trained.scaler.load_state_dict(checkpoint.scaler)
         if trained.average is not None:
             trained.average.load_state_dict(checkpoint.average or {})
-        for kind, put in (("cpu", torch.set_rng_state), ("cuda", torch.cuda.set_rng_state)):
-            state = checkpoint.rng.get(_generator(kind, rank))
-            if state is not None and (kind == "cpu" or torch.cuda.is_available()):
-                put(state)
+        torch.set_rng_state(checkpoint.rng.get(_generator("cpu", rank), checkpoint.rng["cpu"]))
+        if torch.cuda.is_available() and (state := checkpoint.rng.get(_generator("cuda", rank))) is not None:
+            torch.cuda.set_rng_state(state)
     except (RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{where} does not fit the model that its recipe names: {error}") from error
     return checkpoint.progress

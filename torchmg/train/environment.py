@@ -35,8 +35,8 @@ def environment(device: torch.device, processes: int = 1) -> dict[str, Any]:
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two environments among the things that decide the last bits."""
-    changed = [key for key in EXACT if key in then and then[key] != now.get(key)]
-    return [f"{key} was {then[key]!r}, is {now.get(key)!r}" for key in changed]
+    then, now = {"processes": 1, **then}, {"processes": 1, **now}
+    return [f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in EXACT if then.get(key) != now.get(key)]
 
 
 def processor() -> str:

@@ -1,5 +1,6 @@
 """Several processes of one run on this machine, and what to say when one of them is lost."""
 
+import logging
 import os
 import signal
 import socket
@@ -43,6 +44,7 @@ def launch(function: Callable[..., Any], processes: int, *arguments: Any) -> Any
     results = mp.get_context("spawn").SimpleQueue()
     threads = max(1, torch.get_num_threads() // processes)
     given = (function, arguments, processes, _free_port(), threads, results)
+    logging.getLogger(start_processes.__module__).setLevel(logging.ERROR)  # it reports what `failure` says better
     context = start_processes(_work, given, processes, join=False, start_method="spawn")
     assert context is not None
     workers: list[BaseProcess] = [process for process in context.processes if process is not None]
@@ -63,11 +65,6 @@ def launch(function: Callable[..., Any], processes: int, *arguments: Any) -> Any
             failure = f"Process {error.error_index + 1} of {processes} failed: {reason}."
         finally:
             _signal([worker.pid for worker in workers if worker.is_alive()], signal.SIGKILL)
-    for index, process in enumerate(workers):
-        # whoever lost a partner fails too, and may be noticed first
-        if not killed and process.exitcode is not None and process.exitcode < 0:
-            killed, name = True, signal.Signals(-process.exitcode).name
-            failure = f"Process {index + 1} of {processes} was ended by {name}."
     if killed:
         raise LostProcessError(failure)
     answers: dict[int, Any] = {}
@@ -76,6 +73,11 @@ def launch(function: Callable[..., Any], processes: int, *arguments: Any) -> Any
         if kind is not None:
             raise kind.__new__(kind, content)  # not its constructor, which may want other arguments
         answers[rank] = content
+    for index, worker in enumerate(workers):
+        # who loses a partner fails too, and may have been noticed first; SIGTERM is what is sent to those left over
+        if worker.exitcode is not None and worker.exitcode < 0 and worker.exitcode != -signal.SIGTERM:
+            name = signal.Signals(-worker.exitcode).name
+            raise LostProcessError(f"Process {index + 1} of {processes} was ended by {name}.")
     if failure:
         raise LostProcessError(failure)
     return answers[0]

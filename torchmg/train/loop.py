@@ -21,10 +21,10 @@ from torchmg.counting.report import Count, count
 from torchmg.data.batches import Batches
 from torchmg.data.order import order_hash
 from torchmg.data.sets import load
-from torchmg.errors import DivergedError, InterruptedRunError, LostProcessError
+from torchmg.errors import DivergedError, InterruptedRunError, LostProcessError, UsageError
 from torchmg.train.average import Average
 from torchmg.train.checkpoint import Checkpoint, Checkpointer, Progress, Trained, finite, read_checkpoint, rng_states
-from torchmg.train.engine import engine
+from torchmg.train.engine import engine, pick_device
 from torchmg.train.environment import environment
 from torchmg.train.evaluate import evaluate_batches
 from torchmg.train.folder import RunFolder
@@ -114,11 +114,23 @@ def fit(
     place = Place(data_dir, device, devices)
     if devices < 2 or launched():
         return _train(recipe, Path(out), named, place, loggers, checkpoint_seconds, deadline, quiet)
+    _check_several(recipe, devices, device)
     named = named or RunFolder.free(recipe, Path(out))
     try:
         return launch(_train, devices, recipe, Path(out), named, place, loggers, checkpoint_seconds, deadline, quiet)
     except LostProcessError as error:
         raise LostProcessError(f"{error} {_after_a_loss(RunFolder(named), place)}") from error
+
+
+def _check_several(recipe: Recipe, devices: int, device: str) -> None:
+    """Raise `UsageError` for what several processes cannot do, before they are started."""
+    if recipe.sync_norm and pick_device(device).type != "cuda":
+        raise UsageError("sync_norm works on GPUs only. Leave it out: each process then norms its part of a batch.")
+    if recipe.batch_size < 2 * devices:
+        raise UsageError(
+            f"Each of {devices} processes needs two samples of every batch; got batch_size={recipe.batch_size}. "
+            f"Use batch_size={2 * devices} or more."
+        )
 
 
 def _train(

@@ -21,14 +21,8 @@ def model_for(recipe: Recipe, data: ImageSet) -> nn.Module:
 
 
 def placed(model: nn.Module, recipe: Recipe, layout: str, device: torch.device, processes: int) -> nn.Module:
-    """The model on its device in a memory layout; with `sync_norm`, norms that see all processes' batches.
-
-    Raises:
-        UsageError: `sync_norm` for several processes on a CPU, where torch has no such norm.
-    """
+    """The model on its device in a memory layout; with `sync_norm`, norms that see all processes' batches."""
     if recipe.sync_norm and processes > 1:
-        if device.type != "cuda":
-            raise UsageError("sync_norm works on GPUs only. Leave it out: each process then norms its part of a batch.")
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return cast(nn.Module, model.to(device=device, memory_format=FORMATS[layout]))  # pyright: ignore[reportCallIssue]
 
