@@ -21,7 +21,7 @@ from torchmg.models.options import ModelOptions
 Decay = Literal["all", "weights"]
 Schedule = Literal["cosine", "step"]
 Precision = Literal["fp32", "bf16"]
-Augment = Literal["none", "crop", "crop_flip"]
+Augment = Literal["none", "crop", "crop_flip", "autoaugment", "randaugment"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Training:
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
     augment: Augment = "none"
-    """none; crop: pad by an eighth of the side and crop; crop_flip: and mirror half of the images."""
+    """none; crop: pad by an eighth of the side and crop; crop_flip: and mirror half of the images; autoaugment,
+    randaugment: that policy, then crop_flip."""
     precision: Precision = "fp32"
     """fp32; bf16: bfloat16 where autocast deems it safe, weights in float32."""
     channels_last: bool = True
