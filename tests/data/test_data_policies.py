@@ -14,6 +14,7 @@ from torchmg.data import Batches, ImageSplit
 from torchmg.data import batches as module
 from torchmg.data.actions import Actions
 from torchmg.data.augment import augmentation_table, flip, margin, pad_crop
+from torchmg.data.geometric import MOVES
 from torchmg.data.order import CROPS, POLICY, draws
 from torchmg.data.policies import AUTOAUGMENT, POLICIES, RANDAUGMENT, magnitude
 from torchmg.errors import ShapeError
@@ -155,6 +156,20 @@ def test_an_epoch_is_torchvisions_operations_then_crop_and_flip(name, shape):
     assert torch.equal(in_order(batches(data, augment=name, seed=4), 2), expected)
 
 
+@pytest.mark.parametrize("name", ["autoaugment", "randaugment"])
+@pytest.mark.parametrize("sides", [(8, 8), (16, 16), (28, 28), (32, 32), (64, 48), (96, 96)])
+def test_no_strength_in_use_leaves_a_pixel_to_rounding(name, sides):
+    """Every pixel of a move has its own value here, so that none can come from the wrong place unseen."""
+    actions = POLICIES[name].actions(sides)
+    places = torch.arange(sides[0] * sides[1]).view(sides)
+    picture = torch.stack([places % 256, places // 256, torch.full(sides, 255)]).to(torch.uint8)
+    moves = [index for index, action in enumerate(actions) if action.op in MOVES]
+    assert moves
+    got = Actions(actions, (3, *sides))(picture.expand(len(moves), -1, -1, -1), torch.tensor(moves))
+    for index, one in zip(moves, got, strict=True):
+        assert torch.equal(one, theirs(picture, actions[index])), actions[index]
+
+
 @given(names, st.integers(0, 2**64 - 1), st.integers(0, 50), st.data())
 def test_a_picture_does_not_depend_on_its_company(name, seed, epoch, data):
     some = split(20, *data.draw(st.sampled_from([(3, 9, 7), (1, 5, 6)])))
@@ -220,11 +235,3 @@ def test_a_cuda_graph_holds_the_pixels_which_are_those_of_the_cpu(name, shape):
         graph.replay()
         assert torch.equal(images.cpu(), batch.images)
         assert torch.equal(labels.cpu(), batch.labels)
-
-
-def test_one_list_of_actions_serves_many_batches():
-    actions = Actions(AUTOAUGMENT.actions((6, 6)), (3, 6, 6))
-    pictures = torch.randint(0, 256, (5, 3, 6, 6), dtype=torch.uint8)
-    ids = torch.tensor([0, 3, 0, 5, 7])
-    assert torch.equal(actions(pictures, ids), actions(pictures, ids))
-    assert torch.equal(actions(pictures, ids)[[0, 2]], pictures[[0, 2]])

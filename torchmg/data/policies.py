@@ -1,6 +1,6 @@
 """Which actions a picture meets: AutoAugment's policy for CIFAR-10 and RandAugment.
 
-AutoAugment (Cubuk et al. 2019, table 7): one of 25 pairs of steps for each picture, each step carried out with its
+AutoAugment (Cubuk et al. 2019, appendix): one of 25 pairs of steps for each picture, each step carried out with its
 own chance and strength. RandAugment (Cubuk et al. 2020): two operations drawn freely from fourteen, always carried
 out, all of one strength, 9 of 30. Where the papers leave numbers open they are torchvision's, as are the names'
 meanings.
