@@ -198,7 +198,7 @@ def test_the_margin_is_the_mean_colour():
 
 @pytest.mark.parametrize("name", ["crop_flip", "autoaugment", "randaugment"])
 def test_pixels_need_no_value_on_the_host(name, monkeypatch):
-    """Meta tensors have shapes and no values: whatever asked for one, or for a shape that depends on it, would raise."""
+    """Meta tensors have shapes and no values: whatever asked for one, or for a shape that hangs on it, would raise."""
     monkeypatch.setattr(module, "_fits", lambda images, device: True)
     some = batches(split(), augment=name, device="meta", channels_last=True)
     assert some.resident
