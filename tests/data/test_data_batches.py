@@ -156,22 +156,3 @@ def test_pixels_are_a_function_of_what_was_chosen_and_drawn():
     assert torch.equal(got[0], unshifted[0])
     assert torch.equal(got[2], unshifted[2])
     assert not torch.equal(got[1], unshifted[1])
-
-
-@pytest.mark.gpu
-def test_a_cuda_graph_can_hold_the_pixels():
-    some = batches(augment="crop_flip", device="cuda", batch_size=7)
-    plans = [plan for plan in some.plan(1) if len(plan.chosen) == 7]
-    chosen, rows = plans[0].chosen.clone(), plans[0].rows.clone()
-    with torch.cuda.stream(torch.cuda.Stream()):
-        some.images(chosen, rows)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        images, labels = some.images(chosen, rows), some.labels(chosen)
-    for plan in plans:
-        chosen.copy_(plan.chosen)
-        rows.copy_(plan.rows)
-        graph.replay()
-        assert torch.equal(images, some.images(plan.chosen, plan.rows))
-        assert torch.equal(labels, some.labels(plan.chosen))

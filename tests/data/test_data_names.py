@@ -23,7 +23,7 @@ def test_every_public_name_resolves():
 
 def test_names():
     assert list(DATASETS) == ["digits", "fashion_mnist", "cifar10"]
-    assert list(AUGMENTATIONS) == ["none", "crop", "crop_flip"]
+    assert list(AUGMENTATIONS) == ["none", "crop", "crop_flip", "autoaugment", "randaugment"]
 
 
 def test_unknown_data_set():

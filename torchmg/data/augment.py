@@ -10,6 +10,7 @@ from torch import Tensor
 
 from torchmg.data.names import AUGMENTATIONS
 from torchmg.data.order import draws
+from torchmg.data.policies import POLICIES
 from torchmg.errors import UnknownNameError, did_you_mean
 
 PADDING = 4
@@ -22,10 +23,11 @@ def margin(height: int, width: int) -> int:
 
 
 def augmentation_table(name: str, seed: int, epoch: int, size: int, padding: int = PADDING) -> Tensor | None:
-    """What to do with each sample in an epoch: int64 (size, 3), row i = (down, right, mirror) of sample i.
+    """What to do with each sample in an epoch: int64 (size, 3 or 5), row i = (down, right, mirror, ...) of sample i.
 
-    `down` and `right` are 0..2 * padding, `mirror` is 0 or 1; None for "none". A sample is cropped alike under
-    "crop" and "crop_flip".
+    `down` and `right` are 0..2 * padding, `mirror` is 0 or 1; None for "none". Policies add two columns, ids of the
+    actions that come before (`Policy.table`). A sample is cropped alike under all names, and mirrored alike under all
+    but "crop".
 
     Raises:
         UnknownNameError: A name that is not in `AUGMENTATIONS`.
@@ -38,6 +40,8 @@ def augmentation_table(name: str, seed: int, epoch: int, size: int, padding: int
     table = draws(seed, epoch, size, high=(2 * padding + 1, 2 * padding + 1, 2), columns=3)
     if name == "crop":
         table[:, 2] = 0
+    if name in POLICIES:
+        return torch.cat([table, POLICIES[name].table(seed, epoch, size)], 1)
     return table
 
 
@@ -46,7 +50,8 @@ def augment(images: Tensor, rows: Tensor | None, padding: int = PADDING) -> Tens
 
     Args:
         images: Normalised, (B, C, H, W).
-        rows: Of `augmentation_table`, those of the batch's samples: int64 (B, 3), on the images' device.
+        rows: Of `augmentation_table`, those of the batch's samples, on the images' device: int64 (B, 3 or 5), of
+            which the first three count here.
         padding: That of the table.
     """
     if rows is None:

@@ -7,10 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from torchmg.data.actions import Actions
 from torchmg.data.augment import augment as apply_augmentation
 from torchmg.data.augment import augmentation_table, margin
 from torchmg.data.images import ImageSplit
 from torchmg.data.order import epoch_order
+from torchmg.data.policies import POLICIES
 from torchmg.errors import ShapeError, UsageError
 
 
@@ -59,7 +61,8 @@ class Batches:
     small for all of them. Unshuffled batches, for evaluation, are cut as for one process, and a part may be empty.
 
     Raises:
-        ShapeError: `mean` or `std` without exactly one value for each channel.
+        ShapeError: `mean` or `std` without exactly one value for each channel, or a policy for pictures of other than
+            1 or 3 channels.
         UsageError: A batch size below one, a standard deviation that is not positive, a bad seed or augmentation, a
             rank outside 0..world-1, shuffled batches or a split too small to give each rank two samples.
     """
@@ -105,7 +108,11 @@ class Batches:
         if shuffle:
             _enough_for_all(len(split), batch_size, world)
         augmentation_table(augment, seed, 0, 0)
-        self._padding = margin(*split.images.shape[2:])
+        channels, height, width = split.images.shape[1:]
+        self._padding = margin(height, width)
+        policy = POLICIES.get(augment)
+        shape = (channels, height, width)
+        self._actions = None if policy is None else Actions(policy.actions((height, width)), shape, self.device)
         epoch_order(seed, 0, 0)
         self._mean = _per_channel("mean", mean, split).to(self.device)
         self._std = _per_channel("std", std, split).to(self.device)
@@ -149,7 +156,10 @@ class Batches:
         return self._plans(order, None if table is None else table[order], start)
 
     def images(self, chosen: Tensor, rows: Tensor | None) -> Tensor:
-        """The pixels of a batch, float32 (B, C, H, W) on the device: gathered, normalised, augmented.
+        """The pixels of a batch, float32 (B, C, H, W) on the device, normalised and augmented.
+
+        Policies act first, on the levels 0..255 of the whole picture, as in the published code of AutoAugment for
+        CIFAR-10. Crops come after normalising, which makes the zeros of their margin the mean colour.
 
         A pure function of its arguments. Where the split is resident it is made of tensor operations of fixed shapes
         on the device alone, without waiting for the host, so that a CUDA graph can hold it.
@@ -158,7 +168,11 @@ class Batches:
             chosen: `Plan.chosen`.
             rows: `Plan.rows`.
         """
-        images = self._normalised(self._delivered(self._images[chosen]))
+        pixels = self._delivered(self._images[chosen])
+        if self._actions is not None and rows is not None:
+            for ids in rows[:, 3:].unbind(1):
+                pixels = self._actions(pixels, ids)
+        images = self._normalised(pixels)
         return apply_augmentation(images, rows, self._padding).contiguous(memory_format=self._format)
 
     def labels(self, chosen: Tensor) -> Tensor:

@@ -12,4 +12,6 @@ AUGMENTATIONS: Final[dict[str, str]] = {
     "none": "the pictures as they are",
     "crop": "shifted by up to an eighth of the side each way (4 of 32 pixels), the margin filled with the mean colour",
     "crop_flip": "shifted as in crop, and mirrored left to right half of the time",
+    "autoaugment": "changed by AutoAugment's policy for CIFAR-10, then as in crop_flip",
+    "randaugment": "changed by two operations of RandAugment at strength 9 of 30, then as in crop_flip",
 }

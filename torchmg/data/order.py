@@ -13,7 +13,8 @@ from torch import Tensor
 
 from torchmg.errors import UsageError
 
-_ORDER, _DRAWS = 0, 1
+_ORDER, CROPS, POLICY = 0, 1, 2
+"""The purposes that random numbers serve, each with a stream of its own: order, crops and flips, policies."""
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> Tensor:
@@ -25,7 +26,7 @@ def epoch_order(seed: int, epoch: int, size: int) -> Tensor:
     return torch.from_numpy(_stream(seed, epoch, _ORDER).permutation(size).astype(np.int64))
 
 
-def draws(seed: int, epoch: int, size: int, high: int | Sequence[int], columns: int) -> Tensor:
+def draws(seed: int, epoch: int, size: int, high: int | Sequence[int], columns: int, stream: int = CROPS) -> Tensor:
     """Uniform integers for the augmentation of an epoch, int64 (size, columns), on the CPU.
 
     Row i belongs to sample i whatever its place in the epoch, and does not depend on `size`. The numbers are
@@ -37,12 +38,13 @@ def draws(seed: int, epoch: int, size: int, high: int | Sequence[int], columns: 
         size: How many samples.
         high: Values are 0..high-1; one bound for all columns or one for each.
         columns: How many numbers a sample needs.
+        stream: CROPS or POLICY; their numbers are independent of each other.
 
     Raises:
         UsageError: A seed outside 0..2**64-1 or an epoch outside 0..2**32-1.
     """
     bounds = np.broadcast_to(np.asarray(high, np.int64), (columns,))
-    return torch.from_numpy(_stream(seed, epoch, _DRAWS).randint(0, bounds, (size, columns), np.int64))
+    return torch.from_numpy(_stream(seed, epoch, stream).randint(0, bounds, (size, columns), np.int64))
 
 
 def order_hash(previous: str, indices: Tensor) -> str:

@@ -21,7 +21,7 @@ from torchmg.models.options import ModelOptions
 Decay = Literal["all", "weights"]
 Schedule = Literal["cosine", "step"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Augment = Literal["none", "crop", "crop_flip"]
+Augment = Literal["none", "crop", "crop_flip", "autoaugment", "randaugment"]
 Layout = Literal["auto", "channels_last", "channels_first"]
 Compile = Literal["none", "inductor", "aot_eager"]
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
@@ -69,7 +69,8 @@ class Training:
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
     augment: Augment = "none"
-    """none; crop: pad by an eighth of the side and crop; crop_flip: and mirror half of the images."""
+    """none; crop: pad by an eighth of the side and crop; crop_flip: and mirror half of the images; autoaugment,
+    randaugment: that policy, then crop_flip."""
     accumulate: int = 1
     """Parts that a batch is computed in, one after the other, to save memory; norms see a part at a time."""
     clip: float = 0.0
