@@ -51,10 +51,13 @@ def _trials(axes: "Axes", label: Label, taken: "Sequence[Bbox]", marker: "Bbox")
     for distance in DISTANCES:
         for (dx, dy), ha, va in DIRECTIONS:
             anchor = label.y + (label.reach if dy > 0 else -label.reach if dy < 0 else 0)
-            place = {
+            place: dict[str, Any] = {
                 "xy": (label.x, anchor),
                 "xytext": (dx * distance, dy * distance),
-                **{"textcoords": "offset points", "ha": ha, "va": va, "fontsize": 9},
+                "textcoords": "offset points",
+                "ha": ha,
+                "va": va,
+                "fontsize": 9,
             }
             text = axes.annotate(label.text, **place, parse_math=False)
             box = text.get_window_extent()

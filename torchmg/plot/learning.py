@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from torchmg.errors import CheckpointError
+from torchmg.errors import CheckpointError, UsageError
 from torchmg.plot.labels import apart
 from torchmg.plot.picture import INK, Picture, appearance, check_stem, clipped, drawing, save, tidy
 from torchmg.plot.runs import distinct_names, read_log, read_record, run_folders
@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
 LINE = 23.0
 """Points from one line-end label to the next, of two lines each."""
-COLUMNS = ("run", "model", "seed", "epoch", "epochs", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
+COLUMNS = (
+    "run",
+    "model",
+    "seed",
+    "epoch",
+    "epochs",
+    "lr",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Course:
         epochs, wanted = len(self.rows), self.recipe.epochs
         more = f"{epochs} of {wanted} epochs" if epochs < wanted else "" if self.gap is None else f"gap {self.gap:.2f}"
         accuracy = f"{self.rows[-1]['test_accuracy']:.2f} %"
-        return f"{clipped(name, 36)}\n{accuracy}{', ' if more else ''}{more}"
+        return f"{clipped(name, 42)}\n{accuracy}{', ' if more else ''}{more}"
 
 
 def curves(runs: Sequence[str | Path], stem: str | Path = "curves") -> Picture:
@@ -56,16 +67,16 @@ def curves(runs: Sequence[str | Path], stem: str | Path = "curves") -> Picture:
         stem: file name without ending; `.png`, `.svg` and `.csv` are written, those of an earlier picture replaced.
 
     Raises:
-        CheckpointError: no run folder, no run with a finished epoch, or a damaged log or record.
+        CheckpointError: not a run folder, no run with a finished epoch, or a damaged log or record.
         MissingExtraError: matplotlib is not installed.
-        UsageError: the files cannot be written, or would replace another table.
+        UsageError: no runs were named; the files cannot be written, or would replace another table.
     """
     stem = check_stem(stem, COLUMNS)
     courses, early = _courses(runs)
     names = distinct_names([course.recipe for course in courses])
     shared = {name for name in names if names.count(name) > 1}
     names = [f"{name} {c.path.name}" if name in shared else name for name, c in zip(names, courses, strict=True)]
-    with drawing(8.4, max(5.2, 2.4 + 0.36 * len(courses))) as figure:
+    with drawing(9, max(5.2, 1.4 + 0.62 * len(courses))) as figure:
         accuracy, loss, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 0.6))
         for index, course in enumerate(courses):
             _draw(accuracy, course, "accuracy", index)
@@ -80,6 +91,8 @@ def curves(runs: Sequence[str | Path], stem: str | Path = "curves") -> Picture:
 def _courses(paths: Sequence[str | Path]) -> tuple[list[Course], list[str]]:
     """The runs with a finished epoch, and the names of the folders of the others."""
     courses, early = [], []
+    if not paths:
+        raise UsageError("Name at least one run folder, or a folder of them such as runs.")
     for run in run_folders(paths):
         rows = read_log(run)
         if not rows:
@@ -94,7 +107,7 @@ def _courses(paths: Sequence[str | Path]) -> tuple[list[Course], list[str]]:
 
 
 def _draw(axes: "Axes", course: Course, what: str, index: int) -> None:
-    look: dict[str, Any] = appearance(index)
+    look = appearance(index)
     epochs, train, test = (course.column(name) for name in ("epoch", f"train_{what}", f"test_{what}"))
     axes.plot(epochs, test, **look, linewidth=1.5, markersize=5, markevery=[len(epochs) - 1])
     axes.plot(epochs, train, color=look["color"], linewidth=1.0, linestyle=(0, (4, 2)))
@@ -137,7 +150,9 @@ def _label_ends(figure: "Figure", axes: "Axes", courses: Sequence[Course], names
 
 def _title(courses: Sequence[Course]) -> str:
     data = ", ".join(dict.fromkeys(course.recipe.data for course in courses))
-    gap = "; gap: train − test accuracy, evaluated alike" if any(course.gap is not None for course in courses) else ""
+    gap = (
+        "; gap: train minus test accuracy, evaluated alike" if any(course.gap is not None for course in courses) else ""
+    )
     return f"{data}, {len(courses)} run{'s' if len(courses) > 1 else ''}{gap}"
 
 

@@ -1,4 +1,4 @@
-"""A multigrid block as a picture: a box per level as wide as its channels, cut into groups, and the way of the cycle."""
+"""A multigrid block as a picture: boxes as wide as the channels, cut into groups, and the way of the cycle."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ def _block(model: nn.Module, wanted: str | None, name: str) -> tuple[str, MGICBl
     """Path and module of the block to draw."""
     blocks = {path: module for path, module in model.named_modules() if isinstance(module, MGICBlock)}
     if not blocks:
-        having = ", ".join([entry.name for entry in MODELS.values() if entry.family == "mgic"][:4])
+        having = ", ".join([entry.name for entry in MODELS.values() if entry.dense is not None][:4])
         raise UsageError(f"{name} has no hierarchy: every level is the finest one. Models that have: {having}, ...")
     if wanted is not None and wanted not in blocks:
         raise UnknownNameError(f"{name} has no block '{wanted}'.{did_you_mean(wanted, blocks)}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchmg.errors import MissingExtraError, UsageError
 from torchmg.tables import Table
@@ -31,7 +31,7 @@ class Picture:
     rows: Table
 
 
-def appearance(index: int) -> dict[str, str]:
+def appearance(index: int) -> dict[str, Any]:
     """Colour and marker of the `index`-th thing drawn; thirty-six pairs before one repeats."""
     turn, place = divmod(index, len(COLOURS))
     return {"color": COLOURS[place], "marker": MARKERS[(place + turn) % len(MARKERS)]}
@@ -86,7 +86,9 @@ def check_stem(stem: str | Path, columns: Sequence[str]) -> Path:
         with csv.open("rb") as file:
             head = file.readline(10_000)
         if head.strip() != ",".join(columns).encode():
-            raise UsageError(f"{csv} exists and is not the table of an earlier picture like this one. Name another --out.")
+            raise UsageError(
+                f"{csv} exists and is not the table of an earlier picture like this one. Name another --out."
+            )
     return stem
 
 

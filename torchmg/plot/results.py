@@ -1,6 +1,6 @@
 """Finished runs as points of a trade-off: those that differ in nothing but their seed make one, with its spread."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -11,7 +11,7 @@ from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import MODELS
 from torchmg.plot.picture import Picture, check_stem
 from torchmg.plot.points import SIZES, Point, Size, draw_tradeoff
-from torchmg.plot.runs import distinct_names, read_record, run_folders
+from torchmg.plot.runs import distinct_names, read_record, run_folders, runs_inside
 from torchmg.tables import Table
 from torchmg.train.recipe import Recipe
 
@@ -82,21 +82,25 @@ def tradeoff(sources: Sequence[str | Path], stem: str | Path = "tradeoff", size:
     return draw_tradeoff([result.point(size) for result in results], stem, title, rows=table, size=size)
 
 
-def _records(sources: Iterable[str | Path]) -> tuple[list[Path], list[str]]:
+def _records(sources: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
     """Files of records, each once, and the names of run folders that have none yet."""
+    if not sources:
+        raise UsageError("Name at least one run folder or record, or a folder of them such as runs.")
     files: list[Path] = []
     unfinished = []
     for source in map(Path, sources):
         if source.is_file():
             files.append(source)
-        elif (direct := sorted(source.glob("*.json"))) and not (source / "config.json").is_file():
-            files += direct
-        else:
-            for run in run_folders([source]):
-                if run.record_file.exists():
-                    files.append(run.record_file)
-                else:
-                    unfinished.append(run.path.name)
+            continue
+        is_run = (source / "config.json").is_file() or runs_inside(source)
+        if not is_run and (copies := sorted(source.glob("*.json"))):
+            files += copies
+            continue
+        for run in run_folders([source]):
+            if run.record_file.exists():
+                files.append(run.record_file)
+            else:
+                unfinished.append(run.path.name)
     return list({file.resolve(): file for file in files}.values()), unfinished
 
 
@@ -108,7 +112,9 @@ def _check_same_data(read: Sequence[tuple[Path, Recipe, dict[str, Any]]]) -> Non
         name = file.parent.name if file.name == "record.json" else file.name
         kinds.setdefault((recipe.data, pixels[:8]), []).append(name)
     if len(kinds) > 1:
-        listed = "; ".join(f"{data} (test images {pixels or '?'}): {', '.join(n)}" for (data, pixels), n in kinds.items())
+        listed = "; ".join(
+            f"{data} (test images {pixels or '?'}): {', '.join(n)}" for (data, pixels), n in kinds.items()
+        )
         raise UsageError(f"These results are on different data and cannot share a picture: {listed}.")
 
 

@@ -24,13 +24,14 @@ def run_folders(paths: Iterable[str | Path]) -> list[RunFolder]:
     """
     found: dict[Path, RunFolder] = {}
     for path in map(Path, paths):
-        inside = [] if (path / "config.json").is_file() else _inside(path)
+        inside = [] if (path / "config.json").is_file() else runs_inside(path)
         for run in inside or [RunFolder.existing(path)]:
             found.setdefault(run.path.resolve(), run)
     return list(found.values())
 
 
-def _inside(path: Path) -> list[RunFolder]:
+def runs_inside(path: Path) -> list[RunFolder]:
+    """The run folders in a folder and in its folders, by name."""
     configs = [*path.glob("*/config.json"), *path.glob("*/*/config.json")] if path.is_dir() else []
     return [RunFolder(config.parent) for config in sorted(configs)]
 
@@ -50,7 +51,9 @@ def read_log(run: RunFolder) -> list[dict[str, float]]:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
     reader = csv.DictReader(text.splitlines())
     if missing := [name for name in LOGGED if name not in (reader.fieldnames or ())]:
-        raise CheckpointError(f"{path}, line 1: no column {', '.join(missing)}. It is not the log of a run, or damaged.")
+        raise CheckpointError(
+            f"{path}, line 1: no column {', '.join(missing)}. It is not the log of a run, or damaged."
+        )
     return [{name: _number(row[name], f"{path}, line {reader.line_num}", name) for name in LOGGED} for row in reader]
 
 
@@ -74,13 +77,13 @@ def read_record(path: Path) -> tuple[Recipe, dict[str, Any]]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}, line {error.lineno}: {error.msg}. The record is damaged.") from error
+        raise CheckpointError(f"{path}, line {error.lineno}: {error.msg}. It is not a record, or damaged.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
     kinds = {"recipe": dict, "parameters": int, "macs": int, "train_accuracy": float, "test_accuracy": float}
     for key, kind in kinds.items():
         value = record.get(key) if isinstance(record, dict) else None
-        if not isinstance(value, kind) or isinstance(value, float) and not isfinite(value):
+        if not isinstance(value, kind) or (isinstance(value, float) and not isfinite(value)):
             raise CheckpointError(f"{path} is not the record of a finished run: its '{key}' is {value!r}.")
     return Recipe.from_json(record["recipe"], str(path)), record
 
