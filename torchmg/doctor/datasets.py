@@ -37,7 +37,13 @@ def _files(layout: CifarLayout | IdxLayout, root: Path) -> Finding:
     cut = [name for names in wanted for name, least in names.items() if name in there and there[name] < least]
     shown = root / layout.source.folder
     if len(missing) == len(wanted):
-        return Finding("data", layout.name, "absent", f"no files in {shown}", "Training downloads it, or --data-dir.")
+        return Finding(
+            "data",
+            layout.name,
+            "absent",
+            f"no files in {shown}",
+            "Training downloads it there; --data-dir names another folder.",
+        )
     if missing or cut:
         lacks = [f"lacks {', '.join(missing)}"] if missing else []
         short = [f"cut short: {', '.join(cut)}"] if cut else []

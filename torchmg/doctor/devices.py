@@ -18,7 +18,7 @@ DRIVER = Path("/proc/driver/nvidia")
 def devices() -> Iterator[Finding]:
     """The processor, then every CUDA device or the reason why there is none."""
     units = torch.backends.cpu.get_cpu_capability()
-    threads = f"{usable_cores()} of {os.cpu_count()} cores usable, torch uses {torch.get_num_threads()} threads"
+    threads = f"{usable_cores()} of {os.cpu_count()} cores usable, torch threads: {torch.get_num_threads()}"
     yield Finding("device", "cpu", "ok", f"{processor()}, {threads}, {units}")
     with warnings.catch_warnings(record=True) as caught:  # torch warns when it cannot start CUDA: that is the reason
         warnings.simplefilter("always")

@@ -48,7 +48,12 @@ def drawing(width: float, height: float) -> "Iterator[Figure]":
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    settings = {"font.size": 10, "svg.hashsalt": "torchmg", "svg.fonttype": "none", "axes.formatter.useoffset": False}
+    settings: dict[Any, Any] = {
+        "font.size": 10,
+        "svg.hashsalt": "torchmg",
+        "svg.fonttype": "none",
+        "axes.formatter.useoffset": False,
+    }
     with mpl.rc_context(settings), warnings.catch_warnings():
         # a name in a script that the font lacks: boxes in the PNG, the text itself in the SVG
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
