@@ -10,16 +10,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
-DIRECTIONS = (
-    ((0, 1), "center", "bottom"),
-    ((0, -1), "center", "top"),
-    ((1, 0), "left", "center"),
-    ((-1, 0), "right", "center"),
-    ((0.7, 0.7), "left", "bottom"),
-    ((-0.7, 0.7), "right", "bottom"),
-    ((0.7, -0.7), "left", "top"),
-    ((-0.7, -0.7), "right", "top"),
-)
+DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
+"""Where a label can stand from its point: above, below, to the sides, then across."""
+FONT = 9
 DISTANCES = (9, 26, 44, 64, 90)
 """Points from a marker to its label, tried in turn; beyond the first a thin line leads back."""
 
@@ -36,49 +29,61 @@ class Label(NamedTuple):
 def label_points(figure: "Figure", axes: "Axes", labels: Sequence[Label]) -> None:
     """Put every label beside its point where it covers least: other labels, other points, the edge of the axes."""
     figure.draw_without_rendering()  # only then does the layout stand, and sizes in pixels are known
-    markers = [_marker(axes, label, 5 * figure.dpi / 72) for label in labels]
+    point = figure.dpi / 72  # in pixels
+    markers = [_marker(axes, label, 5 * point) for label in labels]
     taken = list(markers)
     for label, marker in zip(labels, markers, strict=True):
-        best = min(_trials(axes, label, taken, marker), key=lambda trial: trial[0])
-        taken.append(best[2])
-        _write(axes, label, best[1])
+        others = [box for box in taken if box is not marker]
+        offset, box = _place(axes, label, others, point)
+        taken.append(box)
+        _write(axes, label, offset)
 
 
-def _trials(axes: "Axes", label: Label, taken: "Sequence[Bbox]", marker: "Bbox") -> "list[tuple[float, dict, Bbox]]":
-    """(area covered, annotation settings, box) for every place that is tried."""
-    trials = []
+def _place(axes: "Axes", label: Label, others: "Sequence[Bbox]", point: float) -> "tuple[tuple[float, float], Bbox]":
+    """The offset from its point, in points, at which a label covers least, and the box that it fills there."""
+    from matplotlib.transforms import Bbox
+
+    text = axes.annotate(label.text, (label.x, label.y), fontsize=FONT, parse_math=False)
+    width, height = text.get_window_extent().size
+    text.remove()
     frame = axes.get_window_extent()
+    trials = []
     for distance in DISTANCES:
-        for (dx, dy), ha, va in DIRECTIONS:
-            anchor = label.y + (label.reach if dy > 0 else -label.reach if dy < 0 else 0)
-            place: dict[str, Any] = {
-                "xy": (label.x, anchor),
-                "xytext": (dx * distance, dy * distance),
-                "textcoords": "offset points",
-                "ha": ha,
-                "va": va,
-                "fontsize": 9,
-            }
-            text = axes.annotate(label.text, **place, parse_math=False)
-            box = text.get_window_extent()
-            text.remove()
-            if distance > DISTANCES[0]:
-                place["arrowprops"] = {"arrowstyle": "-", "color": PALE, "linewidth": 0.6, "shrinkB": 4}
-            covered = sum(_overlap(box, other) for other in taken if other is not marker)
-            outside = box.width * box.height - _overlap(box, frame)
-            trials.append((round(covered + outside), place, box))
-        if trials and min(trial[0] for trial in trials) == 0:
+        for dx, dy in DIRECTIONS:
+            x, y = axes.transData.transform((label.x, label.y + _sign(dy) * label.reach))
+            left = x + dx * distance * point - (1 - _sign(dx)) * width / 2
+            bottom = y + dy * distance * point - (1 - _sign(dy)) * height / 2
+            box = Bbox.from_bounds(left, bottom, width, height)
+            outside = width * height - _overlap(box, frame)
+            covered = sum(_overlap(box, other) for other in others)
+            trials.append((round(covered + outside), (dx * distance, dy * distance), box))
+        if min(trial[0] for trial in trials) == 0:
             break
-    return trials
+    return min(trials, key=lambda trial: trial[0])[1:]
 
 
-def _write(axes: "Axes", label: Label, place: dict[str, Any]) -> None:
+def _sign(number: float) -> int:
+    return (number > 0) - (number < 0)
+
+
+def _write(axes: "Axes", label: Label, offset: tuple[float, float]) -> None:
     from matplotlib.patheffects import Stroke
 
+    dx, dy = map(_sign, offset)
+    place: dict[str, Any] = {
+        "xy": (label.x, label.y + dy * label.reach),
+        "xytext": offset,
+        "textcoords": "offset points",
+        "ha": ("right", "center", "left")[dx + 1],
+        "va": ("top", "center", "bottom")[dy + 1],
+        "fontsize": FONT,
+        "parse_math": False,
+    }
     # the halo is drawn as outlines; the text itself stays text, also in the SVG
-    halo = {key: value for key, value in place.items() if key != "arrowprops"}
-    axes.annotate(label.text, **halo, parse_math=False, path_effects=[Stroke(linewidth=3, foreground="white")])
-    axes.annotate(label.text, **place, parse_math=False, color=INK)
+    axes.annotate(label.text, **place, path_effects=[Stroke(linewidth=3, foreground="white")])
+    if max(map(abs, offset)) > DISTANCES[0]:
+        place["arrowprops"] = {"arrowstyle": "-", "color": PALE, "linewidth": 0.6, "shrinkB": 4}
+    axes.annotate(label.text, **place, color=INK)
 
 
 def _marker(axes: "Axes", label: Label, half: float) -> "Bbox":

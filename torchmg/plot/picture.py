@@ -66,6 +66,8 @@ def save(figure: "Figure", stem: Path, rows: Table) -> Picture:
     Raises:
         UsageError: the files cannot be written.
     """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # it stands, for both files alike
     png, svg, csv = files = tuple(stem.with_name(f"{stem.name}.{ending}") for ending in ENDINGS)
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
