@@ -58,8 +58,8 @@ def curves(runs: Sequence[str | Path], stem: str | Path = "curves") -> Picture:
     """Draw accuracy, loss and learning rate of runs over their epochs; unfinished runs as far as they got.
 
     Solid lines are test, dashed ones train. The numbers are those of `log.csv`: the train ones are running means
-    within the epoch, with augmentation. The gap at a line's end is from the record, where both splits are measured
-    alike.
+    within the epoch, with augmentation and smoothed labels where the recipe has them. The gap at a line's end is from
+    the record, where both splits are measured alike.
 
     Args:
         runs: run folders, or folders that contain run folders; runs without a finished epoch are left out, and the
@@ -123,7 +123,7 @@ def _axes(accuracy: "Axes", loss: "Axes", rate: "Axes") -> None:
     rate.set_ylim(bottom=0)
     rate.yaxis.set_major_locator(MaxNLocator(2))
     rate.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    rate.set_xlabel("epoch\nsolid: test; dashed: train, running mean with augmentation")
+    rate.set_xlabel("epoch\nsolid: test; dashed: train, running mean while training")
 
 
 def _label_ends(figure: "Figure", axes: "Axes", courses: Sequence[Course], names: Sequence[str]) -> None:
