@@ -16,10 +16,9 @@ from torchmg.models.catalog import DEFAULT_COMPARISON, MODELS, Entry, find
 from torchmg.models.options import ModelOptions
 from torchmg.models.registry import option_names
 from torchmg.models.user import build
-from torchmg.plot import Point, check_drawing, tradeoff
+from torchmg.plot import Point, check_drawing, draw_tradeoff
 from torchmg.tables import Table
 from torchmg.train.engine import pick_device
-from torchmg.train.files import write_text
 from torchmg.train.loop import fit
 from torchmg.train.recipe import BASES, Recipe
 
@@ -129,9 +128,8 @@ def compare(
         for name, r in recipes.items()
     }
     comparison = _compare_records(records, recipe, folder, device)
-    write_text(folder / "tradeoff.csv", comparison.data().csv())
     points = [Point(r.model, r.family, r.parameters, mean(r.test), _deviation(r.test)) for r in comparison.rows]
-    tradeoff(points, folder / "tradeoff", comparison.title)
+    draw_tradeoff(points, folder / "tradeoff", comparison.title, rows=comparison.data())
     return comparison
 
 

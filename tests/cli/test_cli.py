@@ -247,7 +247,7 @@ def test_data_gives_compare_its_defaults(monkeypatch: pytest.MonkeyPatch) -> Non
 
 BAD = [
     # names
-    ("lst", 2, "Unknown command 'lst'. Did you mean list?"),
+    ("lst", 2, "Unknown command 'lst'. Did you mean list"),
     ("cout resnet20", 2, "Did you mean count"),
     ("list nothing_*", 2, "No model matches 'nothing_*'"),
     ("list mgic_resnt*", 2, "Did you mean mgic_resnet"),

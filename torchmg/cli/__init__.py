@@ -18,11 +18,13 @@ COMMANDS = {
         "list": "models, with parameters and MACs",
         "info": "one model: its hierarchies, costs, paper and recipes",
         "count": "parameters and MACs of a model, yours too, by role, level, kind or module",
+        "doctor": "what this installation can do, and what is wrong with it",
     },
     "make": {
         "train": "train a recipe, or continue a run",
         "eval": "loss and accuracy of a trained run",
         "compare": "train models alike, set them side by side, draw the trade-off",
+        "plot": "learning curves, trade-offs and hierarchies as pictures",
     },
 }
 """Group -> command -> what it does."""

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from torchmg.errors import MissingExtraError, TorchmgError, UsageError
+from torchmg.train.releases import BAD_RELEASES
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
     from torchmg.train.recipe import Precision
-
-BAD_RELEASES = {"2.6.2", "2.6.3"}
-"""Releases of lightning that were malicious; importing them runs the payload."""
 
 
 def pick_device(device: str) -> torch.device:

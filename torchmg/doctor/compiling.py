@@ -1,0 +1,49 @@
+"""What `torch.compile` needs beyond torch."""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from torchmg.doctor.finding import Finding
+from torchmg.doctor.packages import installed_version
+
+
+def compiling() -> Iterator[Finding]:
+    """What `torch.compile` uses: a C++ compiler with Python's headers, and Triton for CUDA."""
+    yield _compiler()
+    triton = installed_version("triton")
+    missing = "Only torch.compile on CUDA needs it; it comes with torch's CUDA builds."
+    yield Finding("compile", "Triton", "ok" if triton else "absent", triton or "absent", "" if triton else missing)
+
+
+def _compiler() -> Finding:
+    wanted = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++", "cl")), None)
+    if wanted is None or shutil.which(wanted) is None:
+        advice = "Only torch.compile needs one: install g++ or clang++" + (", or correct CXX." if wanted else ".")
+        return Finding("compile", "C++ compiler", "absent", f"no {wanted}" if wanted else "absent", advice)
+    name = Path(wanted).name
+    if (failure := _failure(wanted)) is not None:
+        advice = f"{name} cannot compile a small program, so torch.compile will fail: {failure}"
+        return Finding("compile", "C++ compiler", "warning", name, advice)
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        advice = "Python.h is missing, which torch.compile includes: install Python's development headers."
+        return Finding("compile", "C++ compiler", "warning", f"{name}, no Python.h", advice)
+    return Finding("compile", "C++ compiler", "ok", name)
+
+
+def _failure(compiler: str) -> str | None:
+    """The first line of what the compiler says against a small program; None when it takes it."""
+    if Path(compiler).stem == "cl":  # takes no program from standard input
+        return None
+    program = "#include <vector>\nint main() { return std::vector<int>(3).size() == 3 ? 0 : 1; }\n"
+    command = [compiler, "-x", "c++", "-fsyntax-only", "-"]
+    try:
+        done = subprocess.run(command, input=program, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return type(error).__name__
+    if done.returncode == 0:
+        return None
+    return next(iter(done.stderr.splitlines()), f"exit code {done.returncode}")

@@ -1,0 +1,68 @@
+"""Which data sets lie where they are looked for; names and sizes only, no file is read whole."""
+
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from math import prod
+from pathlib import Path
+
+from torchmg.data.cifar import CIFAR10, CifarLayout
+from torchmg.data.fashion_mnist import FASHION_MNIST, IdxLayout
+from torchmg.data.files import DEFAULT_DIR
+from torchmg.data.idx import idx_size
+from torchmg.data.names import DATASETS
+from torchmg.doctor.finding import Finding
+
+LAYOUTS: dict[str, CifarLayout | IdxLayout] = {layout.name: layout for layout in (CIFAR10, FASHION_MNIST)}
+
+
+def data_sets(data_dir: str | Path | None) -> Iterator[Finding]:
+    """Every data set by name: there, absent, or incomplete."""
+    folder = Path(DEFAULT_DIR if data_dir is None else data_dir)
+    for name in DATASETS:
+        yield _digits() if name not in LAYOUTS else _files(LAYOUTS[name], folder)
+
+
+def _digits() -> Finding:
+    try:
+        return Finding("data", "digits", "ok", f"with scikit-learn {version('scikit-learn')}")
+    except PackageNotFoundError:
+        return Finding("data", "digits", "absent", "scikit-learn is absent", "pip install 'torchmg[train]'")
+
+
+def _files(layout: CifarLayout | IdxLayout, root: Path) -> Finding:
+    folder = root.expanduser() / layout.source.folder
+    wanted = _smallest(layout)
+    there = {name: size for names in wanted for name in names if (size := _size(folder / name)) is not None}
+    missing = [min(names, key=len) for names in wanted if not there.keys() & names.keys()]
+    cut = [name for names in wanted for name, least in names.items() if name in there and there[name] < least]
+    shown = root / layout.source.folder
+    if len(missing) == len(wanted):
+        return Finding(
+            "data",
+            layout.name,
+            "absent",
+            f"no files in {shown}",
+            "Training downloads it there; --data-dir names another folder.",
+        )
+    if missing or cut:
+        lacks = [f"lacks {', '.join(missing)}"] if missing else []
+        short = [f"cut short: {', '.join(cut)}"] if cut else []
+        advice = "Move what was cut short away; training downloads what is missing."
+        return Finding("data", layout.name, "warning", f"{shown} {'; '.join(lacks + short)}", advice)
+    return Finding("data", layout.name, "ok", f"{len(wanted)} files in {shown}")
+
+
+def _smallest(layout: CifarLayout | IdxLayout) -> list[dict[str, int]]:
+    """For each file its possible names, with the fewest bytes that each can have."""
+    if isinstance(layout, CifarLayout):
+        return [{file.name: file.count * prod(layout.shape)} for file in layout.train + layout.test]
+    # deflate shrinks to a thousandth at best
+    return [{f"{f.name}.gz": idx_size(f.shape) // 1100, f.name: idx_size(f.shape)} for f in layout.train + layout.test]
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None when it is absent or no file."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None

@@ -1,0 +1,12 @@
+"""Pictures of what runs left behind and of what models are made of: each as PNG, SVG, and the CSV behind it.
+
+matplotlib is imported when one is drawn.
+"""
+
+from torchmg.plot.learning import curves
+from torchmg.plot.levels import hierarchy
+from torchmg.plot.picture import Picture, check_drawing
+from torchmg.plot.points import Point, draw_tradeoff
+from torchmg.plot.results import tradeoff
+
+__all__ = ["Picture", "Point", "check_drawing", "curves", "draw_tradeoff", "hierarchy", "tradeoff"]

@@ -1,0 +1,102 @@
+"""What training runs left behind, read and checked: which folders are runs, their logs, their records."""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from torchmg.errors import CheckpointError
+from torchmg.train.folder import RunFolder
+from torchmg.train.recipe import Recipe
+
+LOGGED = ("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
+"""The columns of `log.csv` that are drawn."""
+
+
+def run_folders(paths: Iterable[str | Path]) -> list[RunFolder]:
+    """The run folders among `paths`, and those up to two folders deep in the others, each once.
+
+    Raises:
+        CheckpointError: a path that is no run folder and holds none; the message names those beside it.
+    """
+    found: dict[Path, RunFolder] = {}
+    for path in map(Path, paths):
+        inside = [] if (path / "config.json").is_file() else runs_inside(path)
+        for run in inside or [RunFolder.existing(path)]:
+            found.setdefault(run.path.resolve(), run)
+    return list(found.values())
+
+
+def runs_inside(path: Path) -> list[RunFolder]:
+    """The run folders in a folder and in its folders, by name."""
+    configs = [*path.glob("*/config.json"), *path.glob("*/*/config.json")] if path.is_dir() else []
+    return [RunFolder(config.parent) for config in sorted(configs)]
+
+
+def read_log(run: RunFolder) -> list[dict[str, float]]:
+    """The rows of a run's `log.csv`, one for each finished epoch; none before the first.
+
+    Raises:
+        CheckpointError: the log is damaged; the message names the line.
+    """
+    path = run.path / "log.csv"
+    if not path.is_file():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from error
+    reader = csv.DictReader(text.splitlines())
+    if missing := [name for name in LOGGED if name not in (reader.fieldnames or ())]:
+        raise CheckpointError(
+            f"{path}, line 1: no column {', '.join(missing)}. It is not the log of a run, or damaged."
+        )
+    return [{name: _number(row[name], f"{path}, line {reader.line_num}", name) for name in LOGGED} for row in reader]
+
+
+def _number(text: str | None, where: str, column: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value):
+        raise CheckpointError(f"{where}: {column} is {text!r}, not a finite number. The log is damaged.")
+    return value
+
+
+def read_record(path: Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe in a `record.json`, and all of the record.
+
+    Raises:
+        CheckpointError: it is not a record, or damaged; the message says where.
+        UsageError: its recipe has settings that this version does not know.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}, line {error.lineno}: {error.msg}. It is not a record, or damaged.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from error
+    kinds = {"recipe": dict, "parameters": int, "macs": int, "train_accuracy": float, "test_accuracy": float}
+    for key, kind in kinds.items():
+        value = record.get(key) if isinstance(record, dict) else None
+        if not isinstance(value, kind) or (isinstance(value, float) and not isfinite(value)):
+            raise CheckpointError(f"{path} is not the record of a finished run: its '{key}' is {value!r}.")
+    return Recipe.from_json(record["recipe"], str(path)), record
+
+
+def distinct_names(recipes: Sequence[Recipe]) -> list[str]:
+    """A name for each recipe: its model, and those settings in which not all of the recipes agree."""
+    settings = [{**asdict(recipe), **asdict(recipe.options)} for recipe in recipes]
+    varying = [
+        key
+        for key in (settings[0] if settings else ())
+        if key not in ("model", "options") and any(s[key] != settings[0][key] for s in settings)
+    ]
+    return [
+        " ".join([s["model"].rpartition("/")[2], *(f"{key}={s[key]}" for key in varying if s[key] is not None)])
+        for s in settings
+    ]
