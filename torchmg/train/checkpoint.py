@@ -116,9 +116,12 @@ class Checkpointer:
     def commit(self) -> None:
         """Put the staged checkpoint, if any, in place, and the one that was there in the place of the one before."""
         if self._staged.exists():
+            if self.path.exists():
+                before = self.path.with_name(PREVIOUS)
+                with writing(before):
+                    self.path.replace(before)
+            # A kill here leaves the one before to continue from.
             with writing(self.path):
-                if self.path.exists():
-                    self.path.replace(self.path.with_name(PREVIOUS))  # a kill here leaves this one to continue from
                 self._staged.replace(self.path)
 
     def discard(self) -> None:

@@ -82,7 +82,7 @@ class RunFolder:
             changed = [f"{key} {then[key]!r} (you asked for {now[key]!r})" for key in now if then[key] != now[key]]
             if changed:
                 raise ResumeError(
-                    f"{path} was made with {', '.join(changed)}. Exact resume is impossible. "
+                    f"{path} was made with {', '.join(changed)}, says its config.json. Exact resume is impossible. "
                     f"Use the recorded values (torchmg train --resume {shlex.quote(str(path))}) or another folder."
                 )
             return run
