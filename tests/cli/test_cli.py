@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,11 +237,12 @@ def test_compare_prints_and_writes(capsys: pytest.CaptureFixture[str], monkeypat
 def test_data_gives_compare_its_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr("torchmg.comparison.compare", lambda *a, **_: asked.append(a[1]) or sys.exit(0))
-    for flag in (["--data", "cifar10"], ["--data=cifar10"]):
+    for flag in (["--data", "cifar10"], ["--data=cifar10"], ["--data", "cifar100"]):
         with pytest.raises(SystemExit):
             cli.run(["compare", *flag, "--epochs", "3"])
     assert asked[0] == asked[1]
     assert (asked[0].data, asked[0].augment, asked[0].batch_size, asked[0].epochs) == ("cifar10", "crop_flip", 128, 3)
+    assert asked[2] == replace(asked[0], data="cifar100")
 
 
 # ---- bad arguments: exit code, and words that must be said
@@ -311,6 +313,7 @@ BAD = [
     ("eval half", 1, "half has no weights yet"),
     ("list --csv nowhere/rows.csv", 2, "nowhere/rows.csv cannot be written"),
     ("train fashion_mnist --data-dir empty", 1, "FashionMNIST empty the network is away --data-dir"),
+    ("train cifar100 --data-dir empty", 1, "CIFAR-100 empty the network is away --data-dir"),
     ("train cifar10 --data-dir empty", 1, "CIFAR-10 empty the network is away --data-dir"),
     ("compare --data cifar10 --data-dir empty --quiet", 1, "CIFAR-10 empty the network is away"),
 ]

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from torchmg.data.cifar import CIFAR10, load_cifar
+from torchmg.data.cifar import CIFAR10, CIFAR100, load_cifar
 from torchmg.data.files import md5
 from torchmg.errors import DataError, DataWarning
 
 N = 4
 
 
-def batch(seed, n=N):
+def batch(seed, n=N, layout=CIFAR10):
     rng = np.random.default_rng(seed)
-    return {"data": rng.integers(0, 256, (n, 3072), dtype=np.uint8), "labels": rng.integers(0, 10, n).tolist()}
+    pixels = rng.integers(0, 256, (n, 3072), dtype=np.uint8)
+    return {"data": pixels, layout.label_key: rng.integers(0, len(layout.classes), n).tolist()}
 
 
 def python3(entries, protocol=2):
@@ -29,14 +30,15 @@ def python2(entries):
     def text(value):
         return b"U" + bytes([len(value)]) + value
 
-    data, labels = entries["data"], entries["labels"]
+    data = entries["data"]
+    ((key, labels),) = (item for item in entries.items() if item[0] != "data")
     shape = b"K" + bytes([len(data)]) + b"M" + struct.pack("<H", 3072) + b"\x86"
     dtype = b"cnumpy\ndtype\nq\x04U\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     array = b"cnumpy.core.multiarray\n_reconstruct\nq\x05cnumpy\nndarray\nK\x00\x85U\x01b\x87Rq\x06"
     array += b"(K\x01" + shape + dtype + b"\x89T" + struct.pack("<i", data.size) + data.tobytes() + b"tb"
     counted = b"".join(b"K" + bytes([label]) for label in labels)
     label_list = b"]q\x07(" + counted + b"e"
-    items = text(b"batch_label") + text(b"training batch 1 of 5") + text(b"labels") + label_list
+    items = text(b"batch_label") + text(b"training batch 1 of 5") + text(key.encode()) + label_list
     return b"\x80\x02}q\x01(" + items + text(b"data") + array + b"u."
 
 
@@ -50,7 +52,7 @@ WRITERS = {
     "python3-4": lambda entries: python3(entries, 4),
     "python3-5": lambda entries: python3(entries, 5),
     "bytes keys": bytes_keys,
-    "label array": lambda entries: python3({**entries, "labels": np.array(entries["labels"])}),
+    "label array": lambda entries: python3({key: np.array(value) for key, value in entries.items()}),
     "fortran": lambda entries: python3({**entries, "data": np.asfortranarray(entries["data"])}),
 }
 
@@ -61,15 +63,16 @@ def tiny(tmp_path):
     return write(tmp_path, python3)
 
 
-def write(root, writer):
-    folder = root / CIFAR10.source.folder
+def write(root, writer, layout=CIFAR10):
+    folder = root / layout.source.folder
     folder.mkdir(parents=True)
     files = []
-    for seed, file in enumerate((*CIFAR10.train, *CIFAR10.test)):
-        data = writer(batch(seed))
+    for seed, file in enumerate((*layout.train, *layout.test)):
+        data = writer(batch(seed, layout=layout))
         (folder / file.name).write_bytes(data)
         files.append(replace(file, count=N, md5=md5(data)))
-    return folder, replace(CIFAR10, train=tuple(files[:5]), test=tuple(files[5:]))
+    cut = len(layout.train)
+    return folder, replace(layout, train=tuple(files[:cut]), test=tuple(files[cut:]))
 
 
 def read(folder, layout):
@@ -85,6 +88,35 @@ def test_whoever_wrote_it(tmp_path, writer):
     assert torch.equal(data.train.images, torch.from_numpy(images))
     assert data.test.labels.tolist() == batch(5)["labels"]
     assert data.classes[6] == "frog"
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_the_hundred_classes(tmp_path, writer):
+    data = read(*write(tmp_path, WRITERS[writer], CIFAR100))
+    train, test = batch(0, layout=CIFAR100), batch(1, layout=CIFAR100)
+    assert torch.equal(data.train.images, torch.from_numpy(train["data"]).reshape(-1, 3, 32, 32))
+    assert (data.train.labels.tolist(), data.test.labels.tolist()) == (train["fine_labels"], test["fine_labels"])
+    assert (data.name, data.num_classes, data.shape) == ("cifar100", 100, (3, 32, 32))
+
+
+def test_coarse_labels_are_not_taken_for_fine_ones(tmp_path):
+    def both(entries):
+        return python3({"coarse_labels": [19] * N, **entries})
+
+    folder, layout = write(tmp_path, both, CIFAR100)
+    assert read(folder, layout).test.labels.tolist() == batch(1, layout=CIFAR100)["fine_labels"]
+    (folder / "train").write_bytes(python3({"coarse_labels": [19] * N, "data": batch(0)["data"]}))
+    with pytest.raises(DataError, match="train has no entry 'fine_labels'"):
+        read(folder, layout)
+    (folder / "train").write_bytes(both({**batch(0), "fine_labels": [0, 1, 99, 100]}))
+    with pytest.raises(DataError, match=r"a label 100, outside 0\.\.99"):
+        read(folder, layout)
+
+
+def test_class_names_are_in_the_order_of_the_alphabet():
+    for layout, number in ((CIFAR10, 10), (CIFAR100, 100)):
+        assert list(layout.classes) == sorted(set(layout.classes))
+        assert len(layout.classes) == number
 
 
 def test_the_hand_made_python2_pickle_is_one():

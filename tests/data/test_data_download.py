@@ -8,7 +8,7 @@ from urllib.error import URLError
 import pytest
 
 from torchmg.data import load
-from torchmg.data.cifar import CIFAR10
+from torchmg.data.cifar import CIFAR10, CIFAR100
 from torchmg.data.fashion_mnist import FASHION_MNIST
 from torchmg.data.files import Source, find, read_bytes
 from torchmg.errors import DataError
@@ -31,7 +31,7 @@ def downloader(monkeypatch, files=(), error=None):
         if error is not None:
             raise error
 
-    datasets = SimpleNamespace(CIFAR10=download, FashionMNIST=download)
+    datasets = SimpleNamespace(CIFAR10=download, CIFAR100=download, FashionMNIST=download)
     monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(datasets=datasets))
     return calls
 
@@ -106,7 +106,7 @@ def test_the_data_folder_cannot_be_made(monkeypatch, tmp_path):
         find(SOURCE, tmp_path / "file", WANTED, download=True)
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "cifar100"])
 def test_public_sets_without_a_network(monkeypatch, tmp_path, name):
     downloader(monkeypatch, error=URLError("unreachable"))
     monkeypatch.chdir(tmp_path)
@@ -139,11 +139,11 @@ def test_a_file_without_permission(monkeypatch, tmp_path):
 def test_names_and_sums_are_those_of_torchvision():
     from torchvision import datasets
 
-    theirs = datasets.CIFAR10
-    assert [[file.name, file.md5] for file in (*CIFAR10.train, *CIFAR10.test)] == theirs.train_list + theirs.test_list
-    assert theirs.base_folder == CIFAR10.source.folder
+    for ours, theirs in ((CIFAR10, datasets.CIFAR10), (CIFAR100, datasets.CIFAR100)):
+        assert [[file.name, file.md5] for file in (*ours.train, *ours.test)] == theirs.train_list + theirs.test_list
+        assert theirs.base_folder == ours.source.folder
     files = (*FASHION_MNIST.train, *FASHION_MNIST.test)
     assert [(f"{file.name}.gz", file.packed_md5) for file in files] == datasets.FashionMNIST.resources
     assert list(FASHION_MNIST.classes) == datasets.FashionMNIST.classes
-    for layout in (CIFAR10, FASHION_MNIST):
+    for layout in (CIFAR10, CIFAR100, FASHION_MNIST):
         assert hasattr(datasets, layout.source.torchvision_name)

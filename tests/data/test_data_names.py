@@ -22,7 +22,7 @@ def test_every_public_name_resolves():
 
 
 def test_names():
-    assert list(DATASETS) == ["digits", "fashion_mnist", "cifar10"]
+    assert list(DATASETS) == ["digits", "fashion_mnist", "cifar10", "cifar100"]
     assert list(AUGMENTATIONS) == ["none", "crop", "crop_flip", "autoaugment", "randaugment"]
 
 

@@ -32,8 +32,10 @@ def test_every_name_makes_its_recipe() -> None:
         assert made == replace(BASES[made.data], model=made.model)
         assert made.name == name or name in BASES
     assert recipe("cifar10_mgic_resnet56").model == "mgic_resnet56"
+    assert recipe("cifar100_mgic_resnet56").data == "cifar100"
     assert recipe("fashion_mnist_resnet18_cifar").data == "fashion_mnist"
-    assert recipe_names("resnet20") == ["digits_resnet20", "fashion_mnist_resnet20", "cifar10_resnet20"]
+    names = [f"{data}_resnet20" for data in ("digits", "fashion_mnist", "cifar10", "cifar100")]
+    assert recipe_names("resnet20") == names
 
 
 def test_changes_make_another_value() -> None:
@@ -46,7 +48,7 @@ def test_changes_make_another_value() -> None:
 
 
 def test_our_settings_for_photographs_are_the_pinned_ones() -> None:
-    for name in ("fashion_mnist", "cifar10"):
+    for name in ("fashion_mnist", "cifar10", "cifar100"):
         made = recipe(name)
         assert (made.epochs, made.batch_size, made.lr, made.schedule) == (200, 128, 0.1, "cosine")
         assert (made.momentum, made.weight_decay, made.augment) == (0.9, 1e-4, "crop_flip")

@@ -22,7 +22,7 @@ class Arguments:
     models: Annotated[tuple[str, ...], tyro.conf.Positional] = DEFAULT_COMPARISON
     """Names that `torchmg list` shows."""
     options: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ModelOptions)
-    data: Literal["digits", "fashion_mnist", "cifar10"] = "digits"
+    data: Literal["digits", "fashion_mnist", "cifar10", "cifar100"] = "digits"
     """What to train on; its recipe gives the defaults."""
     seeds: int = 1
     """Runs of each model, with consecutive seeds."""

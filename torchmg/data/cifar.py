@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009) from the pickles of its Python version."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from the pickles of their Python versions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ class CifarLayout:
 
     name: str
     classes: tuple[str, ...]
-    """Class names by label: known here, so the file that repeats them (batches.meta) is never read."""
+    """Class names by label: known here, so the file that repeats them (batches.meta, meta) is never read."""
     source: Source
     train: tuple[CifarFile, ...]
     """In the order in which the images are numbered."""
@@ -61,6 +61,30 @@ CIFAR10 = CifarLayout(
     ),
     test=(CifarFile("test_batch", 10_000, "40351d587109b95175f43aff81a1287e"),),
 )
+
+CIFAR100 = CifarLayout(
+    name="cifar100",
+    classes=tuple(
+        "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
+        "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
+        "elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster "
+        "man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck "
+        "pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk "
+        "skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger "
+        "tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm".split()
+    ),
+    source=Source(
+        title="CIFAR-100",
+        folder="cifar-100-python",
+        files="train and test",
+        origin="the CIFAR-100 page of Alex Krizhevsky, University of Toronto (the Python version)",
+        torchvision_name="CIFAR100",
+    ),
+    train=(CifarFile("train", 50_000, "16019d7e3df5f24257cddd939b257f8d"),),
+    test=(CifarFile("test", 10_000, "f0ef6b0ae62326f3e7ffdfab6717acfc"),),
+    label_key="fine_labels",
+)
+"""The hundred classes; the twenty coarse ones that the files hold too are not read."""
 
 
 def load_cifar(data_dir: str | Path | None = None, *, download: bool = True, layout: CifarLayout = CIFAR10) -> ImageSet:

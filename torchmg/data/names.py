@@ -6,6 +6,7 @@ DATASETS: Final[dict[str, str]] = {
     "digits": "1,797 handwritten digits at 16 x 16 that come with scikit-learn; 10 classes; nothing to download",
     "fashion_mnist": "70,000 grey pictures of clothes at 28 x 28; 10 classes; 30 MB",
     "cifar10": "60,000 colour photographs at 32 x 32; 10 classes; 170 MB",
+    "cifar100": "60,000 colour photographs at 32 x 32; 100 classes; 170 MB",
 }
 
 AUGMENTATIONS: Final[dict[str, str]] = {

@@ -38,6 +38,6 @@ def load(name: str, data_dir: str | Path | None = None, *, download: bool = True
         from torchmg.data.fashion_mnist import load_idx
 
         return load_idx(data_dir, download=download)
-    from torchmg.data.cifar import load_cifar
+    from torchmg.data.cifar import CIFAR10, CIFAR100, load_cifar
 
-    return load_cifar(data_dir, download=download)
+    return load_cifar(data_dir, download=download, layout=CIFAR100 if name == "cifar100" else CIFAR10)

@@ -172,7 +172,10 @@ def _train(
     step = Step(fabric, ranks, model, network, optimizer, recipe, average, train)
     hashes, here = data.hashes(), environment(fabric.device, ranks.world) | {"layout": layout}
     checkpointer = Checkpointer(run.checkpoint) if ranks.first else None
-    at = resume(run, trained, train, hashes, here) if run.checkpoint.exists() else Progress()
+    at = resume(run, trained, train, hashes, here) if ranks.first else Progress()
+    ranks.wait()  # the first process has put a damaged checkpoint aside
+    if not ranks.first:
+        at = resume(run, trained, train, hashes, here)
     if ranks.first:
         run.write_environment(here)
     if ranks.rank and not at.step:

@@ -118,7 +118,7 @@ class Recipe(Training):
     model: str = "mgic_resnet20"
     """A model of the catalogue, or path/to/file.py:factory."""
     data: str = "digits"
-    """A data set: digits, fashion_mnist or cifar10."""
+    """A data set: digits, fashion_mnist, cifar10 or cifar100."""
     options: ModelOptions = field(default_factory=ModelOptions)
     """What to change about the model."""
     seed: int = 0
@@ -202,6 +202,7 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
         ),
         "fashion_mnist": Recipe(data="fashion_mnist", augment="crop_flip"),
         "cifar10": Recipe(data="cifar10", augment="crop_flip"),
+        "cifar100": Recipe(data="cifar100", augment="crop_flip"),
     }
 )
 """Our settings for each data set. The digits are few, 1,438 to train on: hence small batches, smoothed labels and more
@@ -212,7 +213,7 @@ def recipe(name: str, **changes: Any) -> Recipe:
     """A recipe by name: a data set, or a data set and a model as in `cifar10_mgic_resnet56`.
 
     Args:
-        name: `digits`, `fashion_mnist` or `cifar10`, alone or followed by `_` and a model of the catalogue.
+        name: `digits`, `fashion_mnist`, `cifar10` or `cifar100`, alone or followed by `_` and a model of the catalogue.
         **changes: fields of `Recipe` to change.
 
     Raises:
