@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, get_args
 from uuid import uuid4
 
-from torchmg.errors import MissingExtraError
+from torchmg.errors import MissingExtraError, TorchmgError
 from torchmg.hierarchy import check_choice
 from torchmg.train.files import write_json
 from torchmg.train.recipe import LoggerName
@@ -30,6 +30,9 @@ class Logs:
         names: which loggers, already checked.
         folder: the run folder.
         recipe: what the run is.
+
+    Raises:
+        TorchmgError: on entering, when a logger cannot be opened; the message carries its reason.
     """
 
     def __init__(self, names: Sequence[LoggerName], folder: Path, recipe: Mapping[str, Any]) -> None:
@@ -40,8 +43,11 @@ class Logs:
         kept = self._folder / "loggers.json"
         ids: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
         for name in self._names:
-            logger, ids[name] = _OPENED[name](self._folder, ids.get(name))
-            logger.log_hyperparams(dict(self._recipe))
+            try:
+                logger, ids[name] = _OPENED[name](self._folder, ids.get(name))
+                logger.log_hyperparams(dict(self._recipe))
+            except Exception as error:
+                raise TorchmgError(f"Logging to {name} cannot start: {error}") from error
             self._loggers.append(logger)
         if self._names:
             write_json(kept, ids)
@@ -49,7 +55,9 @@ class Logs:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         for logger in self._loggers:
-            logger.finalize("success" if kind is None else "aborted")
+            logger.finalize("success" if kind is None else "failed")
+            if logger.name == PROJECT and hasattr(logger.experiment, "finish"):
+                logger.experiment.finish()  # W&B holds on to its run, and would give it to the next
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """A finished epoch, a row of `log.csv`; the epoch, from 1, is the loggers' step."""
@@ -85,9 +93,11 @@ def _wandb(folder: Path, known: str | None) -> "tuple[Logger, str]":
 
 
 def _mlflow(folder: Path, known: str | None) -> "tuple[Logger, str]":
+    import mlflow
     from lightning.pytorch.loggers import MLFlowLogger
 
-    logger = MLFlowLogger(PROJECT, run_name=folder.name, run_id=known, synchronous=True)
+    where = mlflow.get_tracking_uri()  # the logger's own default is a store that MLflow has given up
+    logger = MLFlowLogger(PROJECT, folder.name, where, run_id=known, synchronous=True)
     return logger, known or str(logger.run_id)
 
 
