@@ -37,7 +37,7 @@ class DataError(TorchmgError):
 
 
 class CheckpointError(TorchmgError):
-    """A checkpoint or run folder that cannot be read or does not fit."""
+    """A checkpoint or run folder that cannot be read or written, or does not fit."""
 
 
 class ResumeError(CheckpointError):
@@ -69,6 +69,10 @@ class HierarchyWarning(UserWarning):
 
 class DataWarning(UserWarning):
     """Data that is well formed but not byte for byte the published files."""
+
+
+class CheckpointWarning(UserWarning):
+    """A damaged or missing file of a run that was made good from another one."""
 
 
 class ExactnessWarning(UserWarning):

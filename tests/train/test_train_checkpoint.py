@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from training_runs import edit_checkpoint, outcome, stop_at, tiny_recipe
+from training_runs import STEPS, edit_checkpoint, outcome, save_sealed, tiny_recipe
 
 from torchmg import cli, create
 from torchmg.errors import CheckpointError
@@ -19,6 +20,7 @@ from torchmg.train.checkpoint import Checkpoint, Checkpointer, Progress, read_ch
 from torchmg.train.files import write_atomic, write_json, write_text
 from torchmg.train.folder import RunFolder
 from torchmg.train.loop import fit
+from torchmg.train.seal import write_sealed
 
 
 class Evil:
@@ -47,7 +49,7 @@ def test_a_malicious_checkpoint_is_refused_and_not_executed(place: str, checkpoi
         content["model"]["0.weight"] = Evil(marker)
     else:
         content[place] = Evil(marker)
-    torch.save(content, checkpoint)
+    save_sealed(content, checkpoint)
     with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged or .*nothing in it was executed"):
         read_checkpoint(checkpoint)
     with pytest.raises(CheckpointError):
@@ -59,7 +61,7 @@ def test_a_malicious_checkpoint_is_refused_and_not_executed(place: str, checkpoi
 
 def test_a_bare_malicious_pickle_is_refused(tmp_path: Path) -> None:
     marker, path = tmp_path / "executed", tmp_path / "last.ckpt"
-    path.write_bytes(pickle.dumps({"format": 1, "progress": Evil(marker)}, protocol=2))
+    write_sealed(path, pickle.dumps({"format": 1, "progress": Evil(marker)}, protocol=2))
     with pytest.raises(CheckpointError):
         read_checkpoint(path)
     assert not marker.exists()
@@ -98,9 +100,10 @@ def test_damaged_checkpoints(damage: Callable[[bytes], bytes], checkpoint: Path,
     ids=["tensor", "list", "empty", "someone-elses", "parts missing", "parts too many"],
 )
 def test_foreign_files(foreign: Any, tmp_path: Path) -> None:
-    torch.save(foreign, tmp_path / "last.ckpt")
-    with pytest.raises(CheckpointError, match="is not a torchmg checkpoint"):
-        read_checkpoint(tmp_path / "last.ckpt")
+    for save in (save_sealed, torch.save):
+        save(foreign, tmp_path / "last.ckpt")
+        with pytest.raises(CheckpointError, match="is not a torchmg checkpoint"):
+            read_checkpoint(tmp_path / "last.ckpt")
 
 
 def test_another_format_and_no_file(checkpoint: Path, tmp_path: Path) -> None:
@@ -169,7 +172,7 @@ def test_a_failed_write_leaves_the_old_file(failing: str, tmp_path: Path, monkey
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(failing, refuse)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CheckpointError, match="file cannot be written: No space left on device"):
         write_atomic(path, fails_half_way if failing == "write" else lambda new: new.write_text("new"))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -182,16 +185,77 @@ def test_whole_writes_take_the_place(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(data: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full() -> None:
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("number", range(1, 11))
+def test_a_full_disk_keeps_the_last_checkpoint(
+    number: int, data: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, flush = [], os.fsync
 
+    def full(file: int) -> None:
+        written.append(Path(f"/dev/fd/{file}").resolve().name.removeprefix(".").removesuffix(".new"))
+        if len(written) == number:
+            raise OSError(28, "No space left on device")
+        flush(file)
+
+    folder, recipe = tmp_path / "run", tiny_recipe(tmp_path)
     with monkeypatch.context() as patch:
-        stop_at(patch, "torchmg.train.checkpoint.torch.save", 4, full)
-        with pytest.raises(OSError, match="No space"):
-            fit(tiny_recipe(tmp_path), folder=tmp_path / "run", checkpoint_seconds=0, quiet=True)
-    assert read_checkpoint(tmp_path / "run" / "last.ckpt").progress.step == 2
-    fit(tiny_recipe(tmp_path), folder=tmp_path / "run", quiet=True)
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(CheckpointError, match="cannot be written: No space left on device") as caught:
+            fit(recipe, folder=folder, quiet=True)
+    assert f"{folder / written[-1]} cannot" in str(caught.value)
+    assert (f"torchmg train --resume {folder}" in str(caught.value)) == (number > 1)  # 1 is config.json
+    assert not list(folder.glob("*.new"))
+    if number > 3:
+        saved = written[:-1].count(".last.ckpt.staged")
+        assert read_checkpoint(folder / "last.ckpt").progress.step in (STEPS * (saved - 1), STEPS * max(saved - 2, 0))
+    fit(recipe, folder=folder, quiet=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for name, write in {
+        "log.csv": lambda: run.write_log([{"epoch": 1}]),
+        "record.json": lambda: run.write_record({"recipe": {}}),
+        ".last.ckpt.staged": lambda: Checkpointer(run.checkpoint).stage(Checkpoint(Progress(), {}, {}, {}, {}, {}, {})),
+    }.items():
+        (tmp_path / f".{name}.new").symlink_to("/dev/full")
+        with pytest.raises(CheckpointError, match=f"{name} cannot be written: .*No space left on device"):
+            write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_outgrow_the_disk(tmp_path: Path) -> None:
+    run, (soft, hard) = RunFolder(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # a file of more bytes than this is refused
+    try:
+        with pytest.raises(CheckpointError, match=r"last\.safetensors cannot be written: .*File too large"):
+            run.write_weights(create("resnet20", width=0.25))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder(checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint.parent.chmod(0o555)
+    with pytest.raises(CheckpointError, match=r"cannot be written: Permission denied.*train --resume"):
+        fit(tiny_recipe(tmp_path), folder=checkpoint.parent, quiet=True)
+    checkpoint.parent.chmod(0o755)
+
+
+def test_a_folder_that_refuses_new_names(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    keeper, before = Checkpointer(checkpoint), checkpoint.read_bytes()
+    keeper.stage(read_checkpoint(checkpoint))
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for act in (keeper.commit, keeper.discard, lambda: Checkpointer(checkpoint)):
+        with pytest.raises(CheckpointError, match=r"last\.ckpt.* cannot be written: Permission denied"):
+            act()
+    assert checkpoint.read_bytes() == before
 
 
 # ---- weights

@@ -1,6 +1,7 @@
 """What the tests of training share: a small data set, a tiny model of a user, and ways to stop a run where it hurts."""
 
 import csv
+import io
 import json
 import shlex
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from torch import Tensor
 from torchmg.data.images import ImageSet, ImageSplit
 from torchmg.models.options import ModelOptions
 from torchmg.train.recipe import Recipe
+from torchmg.train.seal import write_sealed
 
 TINY = """
 from torch import nn
@@ -81,9 +83,9 @@ def log(folder: Path) -> list[dict[str, str]]:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """The record but for the seconds."""
+    """The record but for the seconds, and the digest that covers them."""
     record = json.loads((folder / "record.json").read_text())
-    del record["seconds"]
+    del record["seconds"], record["sha256"]
     return record
 
 
@@ -124,7 +126,14 @@ def edit_checkpoint(path: Path, change: Callable[[dict[str, Any]], object]) -> N
     """Rewrite a checkpoint after `change` has altered its contents in place."""
     content = torch.load(path, weights_only=True)
     change(content)
-    torch.save(content, path)
+    save_sealed(content, path)
+
+
+def save_sealed(content: Any, path: Path) -> None:
+    """Save with the digest that a forger, too, can put behind it."""
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    write_sealed(path, packed.getbuffer())
 
 
 def continuation(message: str) -> list[str]:

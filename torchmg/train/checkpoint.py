@@ -1,10 +1,13 @@
 """Checkpoints: everything that a run needs to go on as if it had never stopped.
 
 A checkpoint is staged beside the last one and takes its place only when the step after it has had a finite loss, so
-the file in place is always from before a divergence. Writes are atomic. Files are read with `weights_only=True`:
-nothing in them is ever executed.
+the file in place is always from before a divergence. The one whose place it takes is kept as `previous.ckpt`, in case
+the disk damages the last. Writes are atomic, and a digest shows whether a file is as it was written. Files are read
+with `weights_only=True`: nothing in them is ever executed.
 """
 
+import io
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,9 +19,12 @@ from torch.optim import Optimizer
 
 from torchmg.errors import CheckpointError
 from torchmg.train.evaluate import Metrics
-from torchmg.train.files import write_atomic
+from torchmg.train.files import write_atomic, writing
+from torchmg.train.seal import read_sealed, write_sealed
 
 FORMAT = 1
+PREVIOUS = "previous.ckpt"
+"""The name of the checkpoint before the last."""
 
 
 @dataclass
@@ -88,39 +94,53 @@ class Checkpoint:
 
 
 class Checkpointer:
-    """Stages and commits checkpoints of one run at `path`."""
+    """Stages and commits checkpoints of one run at `path`, and keeps the one before.
+
+    Raises:
+        CheckpointError: from every method, when the disk is full or does not allow it; those in place are intact.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._staged = path.with_name(f".{path.name}.staged")
-        self._staged.unlink(missing_ok=True)
+        self.discard()
 
     def stage(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint beside the last one; `commit` makes it the last one."""
+        packed = io.BytesIO()
         content = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}
         content["progress"] = asdict(checkpoint.progress)
-        write_atomic(self._staged, lambda new: torch.save({"format": FORMAT, **content}, new))
+        torch.save({"format": FORMAT, **content}, packed)
+        write_atomic(self._staged, lambda new: write_sealed(new, packed.getbuffer()))
 
     def commit(self) -> None:
-        """Put the staged checkpoint, if any, in place."""
+        """Put the staged checkpoint, if any, in place, and the one that was there in the place of the one before."""
         if self._staged.exists():
-            self._staged.replace(self.path)
+            if self.path.exists():
+                before = self.path.with_name(PREVIOUS)
+                with writing(before):
+                    self.path.replace(before)
+            # A kill here leaves the one before to continue from.
+            with writing(self.path):
+                self._staged.replace(self.path)
 
     def discard(self) -> None:
         """Drop the staged checkpoint: what follows from it is not finite."""
-        self._staged.unlink(missing_ok=True)
+        with writing(self._staged):
+            self._staged.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint at `path`, tensors on the CPU.
 
     Raises:
-        CheckpointError: missing, damaged, of another format, or holding anything but tensors and plain values.
+        CheckpointError: missing, damaged (to the last bit), of another format, or holding anything but tensors and
+            plain values.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise CheckpointError(f"There is no checkpoint {path}.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(read_sealed(path)), map_location="cpu", weights_only=True)
         if content.pop("format") != FORMAT:
             raise CheckpointError(f"{path} has another checkpoint format than this torchmg reads ({FORMAT}).")
         return Checkpoint(**{**content, "progress": Progress(**content["progress"])})
@@ -130,10 +150,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         reason = str(error).partition("\n")[0] or type(error).__name__
         if isinstance(error, UnpicklingError):  # torch's own text recommends to read it unsafely
             reason = "it holds something else than tensors and plain values; nothing in it was executed"
-        raise CheckpointError(
-            f"{path} is damaged or is not a torchmg checkpoint ({reason}). "
-            "Train again in a new folder, or restore the file from a copy."
-        ) from error
+        raise CheckpointError(f"{path} is damaged or is not a torchmg checkpoint ({reason}).") from error
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer, where: Path) -> Progress:

@@ -96,7 +96,7 @@ def fit(
     hashes, here = data.hashes(), environment(fabric.device)
     run.write_environment(here)
     checkpointer = Checkpointer(run.checkpoint)
-    at = resume(run, model, optimizer, train, hashes, here) if run.checkpoint.exists() else Progress()
+    at = resume(run, model, optimizer, train, hashes, here)
 
     def diverged(what: str, rate: float) -> DivergedError:
         checkpointer.discard()

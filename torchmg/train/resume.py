@@ -1,5 +1,6 @@
 """Continuing a run, and saying when that cannot be exact."""
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,26 +10,31 @@ from torch.optim import Optimizer
 
 from torchmg.data.batches import Batches, bounds
 from torchmg.data.order import epoch_order, order_hash
-from torchmg.errors import ExactnessWarning, ResumeError
-from torchmg.train.checkpoint import Progress, read_checkpoint, restore
+from torchmg.errors import CheckpointError, CheckpointWarning, ExactnessWarning, ResumeError
+from torchmg.train.checkpoint import Checkpoint, Progress, read_checkpoint, restore
 from torchmg.train.environment import differences
+from torchmg.train.files import set_aside
 from torchmg.train.folder import RunFolder
 
 
 def resume(
     run: RunFolder, model: nn.Module, optimizer: Optimizer, train: Batches, data: dict[str, str], here: dict[str, Any]
 ) -> Progress:
-    """Restore weights, optimiser and random state from the run's checkpoint; returns where it was.
+    """Restore weights, optimiser and random state from the run's newest checkpoint; returns where it was.
+
+    Without a checkpoint nothing is restored, and the run is at its beginning.
 
     Raises:
-        CheckpointError: the checkpoint is damaged or does not fit.
+        CheckpointError: the checkpoints are damaged or do not fit.
         ResumeError: the checkpoint belongs to another recipe, or the data is not the same.
 
     Warns:
+        CheckpointWarning: the last checkpoint is damaged or missing, and the run continues from the one before.
         ExactnessWarning: torch, device, processor, threads or sample order differ from before.
     """
-    path: Path = run.checkpoint
-    checkpoint = read_checkpoint(path)
+    if not any(os.path.lexists(path) for path in (run.checkpoint, run.previous)):
+        return Progress()
+    path, checkpoint = newest(run)
     if checkpoint.recipe != run.recipe().to_json():
         raise ResumeError(f"{path} belongs to another recipe than {run.config}. Train again in a new folder.")
     if checkpoint.data != data:
@@ -45,6 +51,30 @@ def resume(
             stacklevel=3,
         )
     return at
+
+
+def newest(run: RunFolder) -> tuple[Path, Checkpoint]:
+    """The last checkpoint and its place; if it is damaged or missing the one before, and the damaged one is set aside.
+
+    Both lead to the same end, bit for bit: the one before only has more left to train.
+    """
+    way_out = "Train again in a new folder, or restore the file from a copy."
+    try:
+        return run.checkpoint, read_checkpoint(run.checkpoint)
+    except CheckpointError as error:
+        damage = error
+    if not os.path.lexists(run.previous):
+        raise CheckpointError(f"{damage} {way_out}") from damage
+    try:
+        checkpoint = read_checkpoint(run.previous)
+    except CheckpointError as error:
+        raise CheckpointError(f"{damage} Nor can the one before it be used: {error} {way_out}") from error
+    aside = ""
+    if os.path.lexists(run.checkpoint):
+        aside = f" The damaged file is kept as {set_aside(run.checkpoint).name}."
+    step = checkpoint.progress.step
+    warnings.warn(f"{damage} Continuing from {run.previous.name}, step {step}.{aside}", CheckpointWarning, stacklevel=4)
+    return run.previous, checkpoint
 
 
 def consumed_order(train: Batches, at: Progress) -> str:
