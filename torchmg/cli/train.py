@@ -10,7 +10,7 @@ import tyro
 
 from torchmg.cli.place import Place, value_of
 from torchmg.errors import UsageError
-from torchmg.train.recipe import LoggerName, Recipe, load_recipe, recipe, recipe_names
+from torchmg.train.recipe import BASES, LoggerName, Recipe, load_recipe, recipe, recipe_names
 
 
 @dataclass(frozen=True)
@@ -78,4 +78,4 @@ def _base(arguments: list[str]) -> tuple[Recipe, list[str]]:
         return recipe(named), arguments
     if any(flag in arguments for flag in ("-h", "--help")):
         return Recipe(), arguments
-    raise UsageError(f"Name a recipe, such as {', '.join(recipe_names()[3:6])}; or --resume RUN.")
+    raise UsageError(f"Name a recipe, such as {', '.join(recipe_names()[len(BASES) :][:3])}; or --resume RUN.")
