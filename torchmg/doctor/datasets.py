@@ -5,14 +5,14 @@ from importlib.metadata import PackageNotFoundError, version
 from math import prod
 from pathlib import Path
 
-from torchmg.data.cifar import CIFAR10, CifarLayout
+from torchmg.data.cifar import CIFAR10, CIFAR100, CifarLayout
 from torchmg.data.fashion_mnist import FASHION_MNIST, IdxLayout
 from torchmg.data.files import DEFAULT_DIR
 from torchmg.data.idx import idx_size
 from torchmg.data.names import DATASETS
 from torchmg.doctor.finding import Finding
 
-LAYOUTS: dict[str, CifarLayout | IdxLayout] = {layout.name: layout for layout in (CIFAR10, FASHION_MNIST)}
+LAYOUTS: dict[str, CifarLayout | IdxLayout] = {layout.name: layout for layout in (CIFAR10, CIFAR100, FASHION_MNIST)}
 
 
 def data_sets(data_dir: str | Path | None) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -56,8 +57,8 @@ class Logs:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         for logger in self._loggers:
             logger.finalize("success" if kind is None else "failed")
-            if logger.name == PROJECT and hasattr(logger.experiment, "finish"):
-                logger.experiment.finish()  # W&B holds on to its run, and would give it to the next
+            if finish := getattr(getattr(logger, "experiment", None), "finish", None):
+                finish()  # W&B holds on to its run, and would give it to the next
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """A finished epoch, a row of `log.csv`; the epoch, from 1, is the loggers' step."""
@@ -93,10 +94,10 @@ def _wandb(folder: Path, known: str | None) -> "tuple[Logger, str]":
 
 
 def _mlflow(folder: Path, known: str | None) -> "tuple[Logger, str]":
-    import mlflow
     from lightning.pytorch.loggers import MLFlowLogger
 
-    where = mlflow.get_tracking_uri()  # the logger's own default is a store that MLflow has given up
+    # the logger's own default is a store that MLflow has given up
+    where = import_module("mlflow").get_tracking_uri()
     logger = MLFlowLogger(PROJECT, folder.name, where, run_id=known, synchronous=True)
     return logger, known or str(logger.run_id)
 
