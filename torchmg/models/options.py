@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from torchmg.hierarchy import (
+    CycleKind,
     GroupBy,
     GroupRule,
     ShortcutKind,
@@ -50,6 +51,12 @@ class ModelOptions:
     """Which fine channels a coarse one averages (default neighbour)."""
     transfer_norm: TransferNorm | None = None
     """Which transfers are normalised (default prolong)."""
+    cycle: CycleKind | None = None
+    """How often coarser levels are visited (default V: once)."""
+    pre: int | None = None
+    """Relaxations of a level before its restriction (default 0)."""
+    post: int | None = None
+    """Relaxations of a level after its correction (default 1)."""
 
     def given(self) -> dict[str, Any]:
         """Only what was set, as keyword arguments for `torchmg.create`."""

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torchmg.errors import UsageError
 from torchmg.hierarchy import ShortcutKind, check_choice
 from torchmg.models.options import Preset
-from torchmg.nn.conv import ConvNormAct, GroupedConv2d, check_images
+from torchmg.nn.conv import ConvNormAct, GroupedConv2d, check_input
 from torchmg.nn.mgic import MGICBlock, MGICOptions, Part
 from torchmg.nn.relax import Residual
 from torchmg.nn.shortcut import LightShortcut
@@ -49,7 +49,7 @@ class SmallImageResNet(nn.Module):
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
         """The feature map after every stage, (batch, num_chs, H / reduction, W / reduction) each."""
-        check_images(x, self.stem.conv.in_channels)
+        check_input(x, self.stem.conv.in_channels)
         features = []
         x = self.stem(x)
         for stage in self.stages:

@@ -1,7 +1,7 @@
 """Building blocks: convolutions, transfers, relaxations, the cycle, and the MGIC block made of them."""
 
-from torchmg.nn.conv import ConvNormAct, GroupedConv2d
-from torchmg.nn.cycle import v_cycle
+from torchmg.nn.conv import ConvNormAct, GroupedConv1d, GroupedConv2d, GroupedConv3d, GroupedLinear, grouped_conv
+from torchmg.nn.cycle import fas_cycle
 from torchmg.nn.mgic import MGICBlock, MGICOptions
 from torchmg.nn.relax import Bottleneck, RelaxationFactory, Residual
 from torchmg.nn.shortcut import LightShortcut
@@ -10,7 +10,10 @@ from torchmg.nn.transfer import Prolongation, Restriction, Transfer
 __all__ = [
     "Bottleneck",
     "ConvNormAct",
+    "GroupedConv1d",
     "GroupedConv2d",
+    "GroupedConv3d",
+    "GroupedLinear",
     "LightShortcut",
     "MGICBlock",
     "MGICOptions",
@@ -19,5 +22,6 @@ __all__ = [
     "Residual",
     "Restriction",
     "Transfer",
-    "v_cycle",
+    "fas_cycle",
+    "grouped_conv",
 ]

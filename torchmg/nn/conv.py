@@ -2,17 +2,19 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from torchmg.errors import ShapeError, UsageError
-from torchmg.hierarchy import check_groups
+from torchmg.hierarchy import Dims, check_groups
+from torchmg.nn.norm import batch_norm
 
 
-class GroupedConv2d(nn.Conv2d):
-    """A shape-keeping `nn.Conv2d` with groups, no bias, and an initialisation that knows about groups.
+class _ShapeKeeping:
+    """Mixed into torch's convolutions: keeps the shape, has groups and no bias, and initialises with them in mind.
 
-    (batch, in_channels, height, width) -> (batch, out_channels, ceil(height / stride), ceil(width / stride)).
+    (batch, in_channels, *spatial) -> (batch, out_channels, *spatial), each axis divided by `stride`, rounded up.
 
-    Weights are Kaiming-normal with the fan-in of one group (in_channels / groups * k^2): the fan-out that is
+    Weights are Kaiming-normal with the fan-in of one group (in_channels / groups * k^dims): the fan-out that is
     customary for ResNets ignores groups and would make grouped weights too small by sqrt(groups).
 
     Raises:
@@ -20,25 +22,95 @@ class GroupedConv2d(nn.Conv2d):
         UsageError: an even kernel size, which cannot keep the resolution.
     """
 
+    weight: Tensor
+
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1
     ) -> None:
-        name = f"a {kernel_size}x{kernel_size} convolution {in_channels} -> {out_channels}"
+        name = f"a {kernel_size}-wide convolution {in_channels} -> {out_channels}"
         check_groups(in_channels, groups, name)
         check_groups(out_channels, groups, name)
         if kernel_size % 2 == 0:
             near = f"{kernel_size - 1} or {kernel_size + 1}" if kernel_size > 1 else "1"
             raise UsageError(f"kernel_size must be odd to keep the resolution; got {kernel_size}. Use {near}.")
         padding = kernel_size // 2
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)  # pyright: ignore
 
     def reset_parameters(self) -> None:
         """Draw the weights anew."""
         nn.init.kaiming_normal_(self.weight, mode="fan_in", nonlinearity="relu")
 
 
+class GroupedConv1d(_ShapeKeeping, nn.Conv1d):
+    """A shape-keeping grouped `nn.Conv1d` without bias, for (batch, channels, length)."""
+
+
+class GroupedConv2d(_ShapeKeeping, nn.Conv2d):
+    """A shape-keeping grouped `nn.Conv2d` without bias, for (batch, channels, height, width)."""
+
+
+class GroupedConv3d(_ShapeKeeping, nn.Conv3d):
+    """A shape-keeping grouped `nn.Conv3d` without bias, for (batch, channels, depth, height, width)."""
+
+
+class GroupedLinear(nn.Module):
+    """A block-diagonal linear map without bias, (batch, in_channels) -> (batch, out_channels).
+
+    `weight` is (out_channels, in_channels / groups), that of a 1x1 convolution without its spatial axes, and drawn
+    like it. There is nothing to stride over.
+
+    Raises:
+        GroupError: `groups` does not divide both widths.
+        UsageError: a stride other than 1.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 1, *, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__()
+        name = f"a linear map {in_channels} -> {out_channels}"
+        check_groups(in_channels, groups, name)
+        check_groups(out_channels, groups, name)
+        if stride != 1:
+            raise UsageError(f"A linear map has no resolution to stride over; got stride={stride}. Use 1.")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        nn.init.kaiming_normal_(self.weight, mode="fan_in", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the map."""
+        return pointwise(x, self.weight, self.groups)
+
+    def extra_repr(self) -> str:
+        """Widths and groups."""
+        return f"{self.in_channels} -> {self.out_channels}, groups={self.groups}"
+
+
+def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """The grouped 1x1 map of (batch, in, *spatial) by a weight (out, in / groups), for up to three spatial axes."""
+    if x.dim() == 2 and groups == 1:
+        return F.linear(x, weight)
+    if x.dim() == 2:
+        blocks = weight.unflatten(0, (groups, -1))
+        return torch.einsum("bgi,goi->bgo", x.unflatten(1, (groups, -1)), blocks).flatten(1)
+    convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x.dim()]
+    return convolve(x, weight[(...,) + (None,) * (x.dim() - 2)], groups=groups)
+
+
+def grouped_conv(
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1, dims: Dims = 2
+) -> GroupedConv1d | GroupedConv2d | GroupedConv3d | GroupedLinear:
+    """The shape-keeping grouped convolution with `dims` spatial axes; with none, a linear map."""
+    kinds = {0: GroupedLinear, 1: GroupedConv1d, 2: GroupedConv2d, 3: GroupedConv3d}
+    return kinds[dims](in_channels, out_channels, kernel_size, stride=stride, groups=groups)
+
+
 class ConvNormAct(nn.Sequential):
-    """Convolution, batch normalisation and, unless `act` is None, an activation; shapes as `GroupedConv2d`."""
+    """Convolution, batch normalisation and, unless `act` is None, an activation; shapes as `grouped_conv`."""
 
     def __init__(
         self,
@@ -49,26 +121,30 @@ class ConvNormAct(nn.Sequential):
         stride: int = 1,
         groups: int = 1,
         act: type[nn.Module] | None = nn.ReLU,
+        dims: Dims = 2,
     ) -> None:
         super().__init__()
-        self.conv = GroupedConv2d(in_channels, out_channels, kernel_size, stride=stride, groups=groups)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.conv = grouped_conv(in_channels, out_channels, kernel_size, stride=stride, groups=groups, dims=dims)
+        self.norm = batch_norm(out_channels, dims)
         if act is not None:
             self.act = act()
 
 
-def check_images(x: Tensor, channels: int) -> None:
-    """Raise `ShapeError` unless `x` is a (batch, channels, height, width) float tensor.
+def check_input(x: Tensor, channels: int, dims: Dims = 2) -> None:
+    """Raise `ShapeError` unless `x` is a (batch, channels, *spatial) float tensor with `dims` spatial axes.
 
     Shapes and types are known when a graph is traced, so this costs nothing in exported or compiled networks.
     """
-    if x.dim() == 4 and x.shape[1] == channels and x.is_floating_point():
+    rank = 2 + dims
+    if x.dim() == rank and x.shape[1] == channels and x.is_floating_point():
         return
-    got = f"Expected images (batch, {channels}, H, W) in floating point; got {tuple(x.shape)} {x.dtype}."
-    if x.dim() == 4 and x.shape[-1] == channels and x.shape[1] != channels:
-        got += " This looks channels-last; permute to (0, 3, 1, 2)."
-    elif x.dim() == 3 and x.shape[0] == channels:
-        got += " A single image needs a batch axis: x[None]."
+    what = {0: "vectors (batch, {})", 1: "sequences (batch, {}, L)", 2: "images (batch, {}, H, W)"}
+    wanted = what.get(dims, "volumes (batch, {}, D, H, W)").format(channels)
+    got = f"Expected {wanted} in floating point; got {tuple(x.shape)} {x.dtype}."
+    if dims and x.dim() == rank and x.shape[-1] == channels and x.shape[1] != channels:
+        got += f" This looks channels-last; permute to ({', '.join(map(str, (0, rank - 1, *range(1, rank - 1))))})."
+    elif x.dim() == rank - 1 and x.shape[0] == channels:
+        got += f" A single {wanted.split()[0][:-1]} needs a batch axis: x[None]."
     elif x.dtype == torch.uint8:
         got += " Scale pixels first: x.float() / 255."
     raise ShapeError(got)

@@ -1,6 +1,8 @@
 """The multigrid-in-channels block: hierarchy + transfers + relaxations + cycle."""
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain, repeat
 from typing import NamedTuple, TypedDict, get_args
 
 from torch import Tensor, nn
@@ -8,6 +10,9 @@ from torch import Tensor, nn
 from torchmg.errors import UsageError
 from torchmg.hierarchy import (
     Cost,
+    Cycle,
+    CycleKind,
+    Dims,
     GroupBy,
     GroupRule,
     Hierarchy,
@@ -16,10 +21,12 @@ from torchmg.hierarchy import (
     StopRule,
     TransferNorm,
     check_choice,
+    check_dims,
     format_table,
 )
-from torchmg.nn.conv import check_images
-from torchmg.nn.cycle import v_cycle
+from torchmg.nn.conv import check_input
+from torchmg.nn.cycle import Uses, fas_cycle
+from torchmg.nn.norm import NORMS, next_use
 from torchmg.nn.relax import RELAXATIONS, RelaxationFactory, RelaxationName, middle_width
 from torchmg.nn.transfer import Prolongation, Restriction, TransferGroups, TransferInit, TransferWeights
 
@@ -44,12 +51,15 @@ class MGICOptions(TypedDict, total=False):
     transfer_weights: TransferWeights
     transfer_groups: TransferGroups
     transfer_norm: TransferNorm
+    cycle: CycleKind
+    pre: int
+    post: int
 
 
 class MGICBlock(nn.Module):
     """A CNN block whose channels are coupled through a hierarchy (MGIC paper, Algorithm 1).
 
-    (batch, channels, H, W) -> the same shape. Relaxations are grouped on every level but the coarsest, so
+    (batch, channels, *spatial) -> the same shape. Relaxations are grouped on every level but the coarsest, so
     parameters and MACs are linear in `channels` for fixed `group_size` and `coarsest`. With one level it *is*
     the plain block. `print(block)` shows the hierarchy.
 
@@ -62,9 +72,15 @@ class MGICBlock(nn.Module):
         group_by: for bottlenecks, measure sizes on the middle (default) or on the outer width.
         transfer_init, transfer_weights, transfer_groups: see `torchmg.nn.transfer`.
         transfer_norm: normalise after P (default), after both, or not at all; the paper's equations leave it open.
+        cycle, pre, post: see `Cycle`; V(0,1) is the paper's. An operator that a cycle uses several times has its
+            weights once and a copy of its norms for every use: statistics differ from use to use. In a relaxation of
+            a factory's the norms are the modules of torch's own kinds (`torchmg.nn.norm.NORMS`).
+        dims: spatial axes: 2 for images, 1 for sequences (batch, channels, length), 3 for volumes, 0 for vectors, where
+            convolutions become linear maps and any leading axes, (..., channels), are taken as one batch.
 
     Raises:
-        UsageError: sizes below 1, bottleneck widths not divisible by 4, a factory that returns no module.
+        UsageError: sizes below 1, bottleneck widths not divisible by 4, a factory that returns no module, a `Cycle`
+            without relaxations, `dims` not in 0..3.
         UnknownNameError: an unknown choice; the message names the nearest.
 
     Warns:
@@ -85,24 +101,32 @@ class MGICBlock(nn.Module):
         transfer_weights: TransferWeights = "own",
         transfer_groups: TransferGroups = "neighbour",
         transfer_norm: TransferNorm = "prolong",
+        cycle: CycleKind = "V",
+        pre: int = 0,
+        post: int = 1,
+        dims: Dims = 2,
     ) -> None:
         super().__init__()
         check_choice("transfer_init", transfer_init, get_args(TransferInit))
         check_choice("transfer_weights", transfer_weights, get_args(TransferWeights))
         check_choice("transfer_groups", transfer_groups, get_args(TransferGroups))
         check_choice("transfer_norm", transfer_norm, get_args(TransferNorm))
+        check_dims(dims)
         if not callable(relax):
             check_choice("relax", relax, tuple(RELAXATIONS))
         hidden = middle_width(channels) if relax == "bottleneck" else None
         self.kind: RelaxationKind | None = None if callable(relax) else relax
         self.transfer_norm: TransferNorm = transfer_norm
+        self.dims: Dims = dims
+        self.cycle = Cycle(cycle, pre, post)
         self.hierarchy = Hierarchy(channels, group_size, coarsest, stop, group_rule, hidden, group_by)
-        factory = relax if callable(relax) else RELAXATIONS[relax]
-        self.relax = nn.ModuleList(_build(factory, level.channels, level.groups) for level in self.hierarchy.levels)
+        levels = self.hierarchy.levels
+        factory = relax if callable(relax) else partial(RELAXATIONS[relax], dims=dims)
+        self.relax = nn.ModuleList(_build(factory, level.channels, level.groups) for level in levels)
 
         shared = transfer_weights == "transpose"
         self.restrict, self.prolong = nn.ModuleList(), nn.ModuleList()
-        for level in self.hierarchy.levels[:-1]:
+        for level in levels[:-1]:
             restriction = Restriction(
                 level.channels,
                 level.groups,
@@ -110,45 +134,62 @@ class MGICBlock(nn.Module):
                 order=transfer_groups,
                 norm=transfer_norm == "both",
                 balanced=shared,
+                dims=dims,
             )
             norm = transfer_norm != "none"
             self.restrict.append(restriction)
             self.prolong.append(
-                Prolongation.transpose_of(restriction, norm=norm)
+                Prolongation.transpose_of(restriction, norm=norm, dims=dims)
                 if shared
-                else Prolongation(level.channels, level.groups, init=transfer_init, order=transfer_groups, norm=norm)
+                else Prolongation(
+                    level.channels, level.groups, init=transfer_init, order=transfer_groups, norm=norm, dims=dims
+                )
             )
+
+        visits, relaxations = self.cycle.visits(len(levels)), self.cycle.relaxations(len(levels))
+        self.relax_again = _again(self.relax, relaxations)
+        self.restrict_again = _again(self.restrict, visits[:-1])
+        self.prolong_again = _again(self.prolong, visits[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """One cycle."""
-        check_images(x, self.hierarchy.channels)
-        return v_cycle(x, [*self.restrict], [*self.relax], [*self.prolong])
+        if self.dims == 0 and x.dim() > 2:
+            return self(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+        check_input(x, self.hierarchy.channels, self.dims)
+        restrict = _uses(self.restrict, self.restrict_again)
+        relax = _uses(self.relax, self.relax_again)
+        prolong = _uses(self.prolong, self.prolong_again)
+        return fas_cycle(x, restrict, relax, prolong, self.cycle)
 
     def parts(self) -> Iterator[Part]:
         """Where each operator stands in the hierarchy, for counting and reports."""
         coarsest = len(self.relax) - 1
         for level in range(len(self.relax)):
-            yield Part(f"relax.{level}", "coarsest" if level == coarsest else "relax", level)
+            role = "coarsest" if level == coarsest else "relax"
+            yield from (Part(path, role, level) for path in (f"relax.{level}", f"relax_again.{level}"))
         for level in range(coarsest):
-            yield Part(f"restrict.{level}", "restrict", level)
-            yield Part(f"prolong.{level}", "prolong", level)
+            for role in ("restrict", "prolong"):
+                yield from (Part(path, role, level) for path in (f"{role}.{level}", f"{role}_again.{level}"))
 
     def costs(self) -> list[LevelCost]:
         """What each level really has, finest first; a tensor that P shares with R is counted at R."""
         seen: set[int] = set()
+        visits, relaxations = self.cycle.visits(len(self.relax)), self.cycle.relaxations(len(self.relax))
         levels = []
         for level, relax in enumerate(self.relax):
-            if level == len(self.relax) - 1:
-                levels.append(LevelCost(_cost(relax, seen)))
-            else:
-                costs = [_cost(m, seen) for m in (relax, self.restrict[level], self.prolong[level])]
-                levels.append(LevelCost(*costs))
+            costs = [_cost(relax, self.relax_again, level, relaxations[level], seen)]
+            if level < len(self.restrict):
+                costs += [
+                    _cost(self.restrict[level], self.restrict_again, level, visits[level], seen),
+                    _cost(self.prolong[level], self.prolong_again, level, visits[level], seen),
+                ]
+            levels.append(LevelCost(*costs))
         return levels
 
     def __repr__(self) -> str:
-        dense = self.hierarchy.dense_cost(self.kind) if self.kind else None
+        dense = self.hierarchy.dense_cost(self.kind, dims=self.dims) if self.kind else None
         known = self.kind is not None and not any(isinstance(p, Prolongation) and p.shared for p in self.prolong)
-        return format_table(self.hierarchy, self.costs(), dense, macs_known=known)
+        return format_table(self.hierarchy, self.costs(), dense, macs_known=known, cycle=self.cycle)
 
 
 def _build(factory: RelaxationFactory, channels: int, groups: int) -> nn.Module:
@@ -161,16 +202,32 @@ def _build(factory: RelaxationFactory, channels: int, groups: int) -> nn.Module:
     return module
 
 
-def _cost(module: nn.Module, seen: set[int]) -> Cost:
-    """Parameters of `module` not in `seen` yet, those of norms apart."""
+def _again(modules: nn.ModuleList, uses: list[int]) -> nn.ModuleList:
+    """For each module those for its second and later uses; none where the module serves every time."""
+    return nn.ModuleList(
+        nn.ModuleList(use for _ in range(count - 1) if (use := next_use(module)) is not module)
+        for module, count in zip(modules, uses, strict=True)
+    )
+
+
+def _uses(modules: nn.ModuleList, again: nn.ModuleList) -> list[Uses]:
+    """Each module as it is at each of its uses."""
+    return [
+        [module, *others] if isinstance(others, nn.ModuleList) and len(others) else repeat(module)
+        for module, others in zip(modules, again, strict=True)
+    ]
+
+
+def _cost(module: nn.Module, again: nn.ModuleList, level: int, uses: int, seen: set[int]) -> Cost:
+    """Parameters of a module and its later uses that are not in `seen` yet, those of norms apart."""
     weights = norms = 0
-    for part in module.modules():
+    for part in chain(module.modules(), again[level].modules()):
         for parameter in part.parameters(recurse=False):
             if id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            if isinstance(part, nn.BatchNorm2d):
+            if isinstance(part, NORMS):
                 norms += parameter.numel()
             else:
                 weights += parameter.numel()
-    return Cost(weights, norms)
+    return Cost(weights, norms, weights * (uses - 1))

@@ -1,6 +1,6 @@
 """Relaxations: the CNN block that an MGIC block applies on every level.
 
-A relaxation is any module that keeps the shape (batch, channels, H, W); a relaxation *factory* is any callable
+A relaxation is any module that keeps the shape (batch, channels, *spatial); a relaxation *factory* is any callable
 `(channels, groups) -> nn.Module` that builds one for a level. `groups` is 1 on the coarsest level.
 """
 
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchmg.errors import UsageError
-from torchmg.hierarchy import check_groups
-from torchmg.nn.conv import GroupedConv2d
+from torchmg.hierarchy import Dims, check_groups
+from torchmg.nn.conv import grouped_conv
+from torchmg.nn.norm import batch_norm
 
 RelaxationFactory = Callable[[int, int], nn.Module]
 RelaxationName = Literal["residual", "bottleneck"]
@@ -24,15 +25,15 @@ EXPANSION = 4
 class Residual(nn.Module):
     """The basic ResNet block: y = ReLU(x + N2(K2 ReLU(N1(K1 x)))), K k x k and grouped, N batch normalisation.
 
-    (batch, channels, H, W) -> the same. Parameters: 2 k^2 channels^2 / groups + 4 channels.
+    (batch, channels, *spatial) -> the same. Parameters: 2 k^dims channels^2 / groups + 4 channels.
     """
 
-    def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3) -> None:
+    def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3, dims: Dims = 2) -> None:
         super().__init__()
-        self.conv1 = GroupedConv2d(channels, channels, kernel_size, groups=groups)
-        self.norm1 = nn.BatchNorm2d(channels)
-        self.conv2 = GroupedConv2d(channels, channels, kernel_size, groups=groups)
-        self.norm2 = nn.BatchNorm2d(channels)
+        self.conv1 = grouped_conv(channels, channels, kernel_size, groups=groups, dims=dims)
+        self.norm1 = batch_norm(channels, dims)
+        self.conv2 = grouped_conv(channels, channels, kernel_size, groups=groups, dims=dims)
+        self.norm2 = batch_norm(channels, dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """One relaxation."""
@@ -43,7 +44,7 @@ class Residual(nn.Module):
 class Bottleneck(nn.Module):
     """The post-activation bottleneck: y = ReLU(x + N3(K3 ReLU(N2(K2 ReLU(N1(K1 x)))))); K2 is k x k, the others 1x1.
 
-    (batch, channels, H, W) -> the same; the middle has channels / 4. The order of norm and activation in the
+    (batch, channels, *spatial) -> the same; the middle has channels / 4. The order of norm and activation in the
     paper's Eq. 2 is open; this is the published code's. All three convolutions have the same groups.
 
     Raises:
@@ -51,16 +52,16 @@ class Bottleneck(nn.Module):
         GroupError: groups do not divide the middle width.
     """
 
-    def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3) -> None:
+    def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3, dims: Dims = 2) -> None:
         super().__init__()
         middle = middle_width(channels)
         check_groups(middle, groups, f"the middle of a bottleneck of {channels} channels")
-        self.conv1 = GroupedConv2d(channels, middle, 1, groups=groups)
-        self.norm1 = nn.BatchNorm2d(middle)
-        self.conv2 = GroupedConv2d(middle, middle, kernel_size, groups=groups)
-        self.norm2 = nn.BatchNorm2d(middle)
-        self.conv3 = GroupedConv2d(middle, channels, 1, groups=groups)
-        self.norm3 = nn.BatchNorm2d(channels)
+        self.conv1 = grouped_conv(channels, middle, 1, groups=groups, dims=dims)
+        self.norm1 = batch_norm(middle, dims)
+        self.conv2 = grouped_conv(middle, middle, kernel_size, groups=groups, dims=dims)
+        self.norm2 = batch_norm(middle, dims)
+        self.conv3 = grouped_conv(middle, channels, 1, groups=groups, dims=dims)
+        self.norm3 = batch_norm(channels, dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """One relaxation."""
@@ -80,5 +81,5 @@ def middle_width(channels: int) -> int:
     return channels // EXPANSION
 
 
-RELAXATIONS: dict[str, RelaxationFactory] = {"residual": Residual, "bottleneck": Bottleneck}
+RELAXATIONS: dict[str, type[Residual] | type[Bottleneck]] = {"residual": Residual, "bottleneck": Bottleneck}
 """Built-in relaxations by name."""

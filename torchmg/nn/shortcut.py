@@ -5,17 +5,18 @@ from typing import get_args
 
 from torch import nn
 
-from torchmg.hierarchy import ShortcutKind, check_choice
+from torchmg.hierarchy import Dims, ShortcutKind, check_choice
 from torchmg.nn.conv import ConvNormAct
 
 __all__ = ["LightShortcut", "ShortcutKind"]
 
 
 class LightShortcut(ConvNormAct):
-    """(batch, in_channels, H, W) -> (batch, out_channels, H / stride, W / stride): convolution, norm, ReLU.
+    """(batch, in_channels, *spatial) -> (batch, out_channels, *spatial / stride): convolution, norm, ReLU.
 
     Its result is the *input* of the MGIC block; there is no second, parallel skip (MGIC paper, section 3.5).
-    `act=None` leaves the ReLU out, as inverted residuals want it.
+    `act=None` leaves the ReLU out, as inverted residuals want it. Vectors (`dims=0`) have no resolution: there it is a
+    linear map, grouped as the kind says, and a stride is a `UsageError`.
     """
 
     def __init__(
@@ -26,7 +27,8 @@ class LightShortcut(ConvNormAct):
         *,
         kind: ShortcutKind = "depthwise",
         act: type[nn.Module] | None = nn.ReLU,
+        dims: Dims = 2,
     ) -> None:
         check_choice("shortcut", kind, get_args(ShortcutKind))
         kernel_size, groups = (3, gcd(in_channels, out_channels)) if kind == "depthwise" else (1, 1)
-        super().__init__(in_channels, out_channels, kernel_size, stride=stride, groups=groups, act=act)
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride, groups=groups, act=act, dims=dims)

@@ -13,15 +13,16 @@ from typing import Self, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from torchmg.hierarchy import TransferGroups, TransferInit, TransferWeights, check_choice, check_groups
+from torchmg.hierarchy import Dims, TransferGroups, TransferInit, TransferWeights, check_choice, check_groups
+from torchmg.nn.conv import pointwise
+from torchmg.nn.norm import batch_norm
 
 __all__ = ["Prolongation", "Restriction", "Transfer", "TransferGroups", "TransferInit", "TransferWeights"]
 
 
 class Transfer(nn.Module):
-    """A grouped 1x1 map (batch, in_channels, H, W) -> (batch, out_channels, H, W), optionally normalised.
+    """A grouped 1x1 map (batch, in_channels, *spatial) -> (batch, out_channels, *spatial), optionally normalised.
 
     Args:
         in_channels, out_channels: widths; `groups` must divide both.
@@ -29,6 +30,7 @@ class Transfer(nn.Module):
         init: see `TransferInit`.
         order: see `TransferGroups`; only the transfers between levels, below, know a finer side to reorder.
         norm: follow with batch normalisation (zero shift at the start).
+        dims: spatial axes of the tensors, 0 for vectors.
 
     Raises:
         GroupError: `groups` does not divide a width.
@@ -43,6 +45,7 @@ class Transfer(nn.Module):
         init: TransferInit = "random",
         order: TransferGroups = "neighbour",
         norm: bool = False,
+        dims: Dims = 2,
     ) -> None:
         super().__init__()
         name = f"a transfer {in_channels} -> {out_channels}"
@@ -54,7 +57,7 @@ class Transfer(nn.Module):
         self.init: TransferInit = init
         self.order: TransferGroups = order
         self.rows = nn.Parameter(torch.empty(in_channels * out_channels // groups))
-        self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.norm = batch_norm(out_channels, dims) if norm else nn.Identity()
         self.reset_parameters()
 
     @torch.no_grad()
@@ -70,7 +73,7 @@ class Transfer(nn.Module):
 
     def group_map(self, x: Tensor) -> Tensor:
         """The grouped 1x1 convolution itself, on channels in group order."""
-        return F.conv2d(x, self.weight_view()[:, :, None, None], groups=self.groups)
+        return pointwise(x, self.weight_view(), self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map, then the norm."""
@@ -101,10 +104,11 @@ class Restriction(Transfer):
         order: TransferGroups = "neighbour",
         norm: bool = False,
         balanced: bool = False,
+        dims: Dims = 2,
     ) -> None:
         check_groups(channels, 2, "a restriction halves its channels")
         self.balanced = balanced
-        super().__init__(channels, channels // 2, groups, init=init, order=order, norm=norm)
+        super().__init__(channels, channels // 2, groups, init=init, order=order, norm=norm, dims=dims)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -119,7 +123,7 @@ class Restriction(Transfer):
         self.rows.copy_(rows.flatten())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, H, W) -> (batch, channels / 2, H, W)."""
+        """(batch, channels, *spatial) -> (batch, channels / 2, *spatial)."""
         if self.order == "interleaved":
             x = x.unflatten(1, (-1, self.groups)).transpose(1, 2).flatten(1, 2)
         return super().forward(x)
@@ -147,13 +151,14 @@ class Prolongation(Transfer):
         init: TransferInit = "random",
         order: TransferGroups = "neighbour",
         norm: bool = True,
+        dims: Dims = 2,
     ) -> None:
         check_groups(channels, 2, "a prolongation doubles its channels")
         self.shared = False
-        super().__init__(channels // 2, channels, groups, init=init, order=order, norm=norm)
+        super().__init__(channels // 2, channels, groups, init=init, order=order, norm=norm, dims=dims)
 
     @classmethod
-    def transpose_of(cls, restriction: Restriction, *, norm: bool = True) -> Self:
+    def transpose_of(cls, restriction: Restriction, *, norm: bool = True, dims: Dims = 2) -> Self:
         """A prolongation that uses (and trains) the restriction's own weights."""
         prolongation = cls(
             restriction.in_channels,
@@ -161,6 +166,7 @@ class Prolongation(Transfer):
             init=restriction.init,
             order=restriction.order,
             norm=norm,
+            dims=dims,
         )
         prolongation.rows = restriction.rows
         prolongation.shared = True

@@ -6,9 +6,8 @@ from typing import Any
 from torch import nn
 from torch.optim import SGD
 
+from torchmg.nn.norm import NORMS
 from torchmg.train.recipe import Recipe
-
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
