@@ -95,8 +95,8 @@ def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
     if x.dim() == 2 and groups == 1:
         return F.linear(x, weight)
     if x.dim() == 2:
-        blocks = weight.unflatten(0, (groups, -1))
-        return torch.einsum("bgi,goi->bgo", x.unflatten(1, (groups, -1)), blocks).flatten(1)
+        parts, blocks = x.unflatten(1, (groups, -1)), weight.unflatten(0, (groups, -1))
+        return torch.bmm(parts.transpose(0, 1), blocks.transpose(1, 2)).transpose(0, 1).flatten(1)
     convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x.dim()]
     return convolve(x, weight[(...,) + (None,) * (x.dim() - 2)], groups=groups)
 
