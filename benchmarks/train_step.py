@@ -4,8 +4,8 @@
 
 On a GPU the plain loop launches kernel by kernel and looks at the loss after every step; the fast path is what `fit`
 does. On a CPU both are the same loop, so there is nothing to compare and nothing is written. The images are random, of
-CIFAR-10's shape and number. Each model trains three epochs in both ways in turn, three times; the last epoch counts, and
-of the three times the median.
+CIFAR-10's shape and number. Each model trains three epochs in both ways in turn, three times; the last epoch counts,
+and of the three times the median.
 """
 
 import argparse
