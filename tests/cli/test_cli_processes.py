@@ -29,9 +29,11 @@ from torchmg.errors import TorchmgError
 arguments = [["--help"], ["--version"], ["list"], ["list", "mgic_*", "--json"]]
 arguments += [[name, "--help"] for commands in cli.COMMANDS.values() for name in commands]
 arguments += [["train", "digits", "--help"], ["compare", "--data", "cifar10", "--help"]]
+good = len(arguments)
 arguments += [["lst"], ["info", "resnt20"], ["count", "resnt20"], ["train", "digts"], ["compare", "resnt20"]]
 arguments += [["train", "digits", "--lr", "x"], ["train", "digits", "--epochs", "0"], ["count", "resnet20", "--x", "3"]]
 arguments += [["train", "digits", "--model", "resnt20"], ["compare", "--data", "x"], ["list", "--sort", "x"]]
+arguments += [["queue"], ["queue", "state", "digts"], ["queue", "state", "digits", "--lr", "x"]]
 for words in arguments:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
@@ -40,7 +42,7 @@ for words in arguments:
             code = error.exit_code
         except SystemExit as end:
             code = end.code
-    assert code == (0 if words in arguments[:12] else 2), (words, code)
+    assert code == (0 if words in arguments[:good] else 2), (words, code)
     assert not loaded(), (words, loaded())
 """
 

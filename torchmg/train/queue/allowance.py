@@ -41,8 +41,8 @@ def allowance(
         started: reading of `time.monotonic()` at the start.
         size: bytes of the state now.
         packing: seconds that packing took the last time; the larger of this and a guess from `size` counts, twice.
-        overrun: the longest that a run was seen to take to stop; half as much again is kept, but a fifth of the allowance
-            at most. Before any was seen, a thirtieth of it, between 1 and 20 seconds.
+        overrun: the longest that a run was seen to take to stop; half as much again is kept, but at most a fifth of
+            the allowance. Before any was seen, a thirtieth of it, between 1 and 20 seconds.
     """
     if seconds is None:
         return Allowance()

@@ -1,12 +1,12 @@
 """How many runs at once are fastest here: measured, not guessed. No torch."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
 from torchmg.train.queue.crew import Crew
 from torchmg.train.queue.jobs import Job
 from torchmg.train.queue.messages import Done, Measure
-from torchmg.train.recipe import Recipe
 
 SECONDS = 4.0
 """How long each number of runs at once is measured."""
@@ -25,8 +25,8 @@ def threads_for(environment: dict[str, Any], parallel: int) -> int:
     return max(environment["threads"] // parallel, 1)
 
 
-def measure(crew: "Crew[Job]", job: Job, environment: dict[str, Any], most: int, limit: float) -> dict[str, Any]:
-    """Steps in a second, summed, of 1, 2, 4, ... at-once copies of a run; doubling ends when it stops being faster.
+def measure(crew: Crew[Job], job: Job, environment: dict[str, Any], most: int, limit: float) -> dict[str, Any]:
+    """Steps in a second of 1, 2, 4, ... at-once copies of a run; doubling ends when it stops being faster.
 
     Args:
         crew: gets as many workers as are measured.
@@ -42,10 +42,10 @@ def measure(crew: "Crew[Job]", job: Job, environment: dict[str, Any], most: int,
     rates: dict[int, float] = {}
     number = chosen = 1
     while number <= most:
-        crew.grow(number, prefixed=True, limit=limit)
         threads = threads_for(environment, number)
-        _rate(crew, job, job.recipe, number, threads, 0.0, limit)  # data, kernels and memory: once, not measured
-        rates[number] = _rate(crew, job, job.recipe, number, threads, SECONDS, limit)
+        crew.grow(number, prefixed=True, limit=limit)
+        steps_per_second(crew, job, number, threads, 0.0, limit)  # data, kernels and memory: once, not measured
+        rates[number] = steps_per_second(crew, job, number, threads, SECONDS, limit)
         if number > 1 and rates[number] < GAIN * rates[chosen]:
             break
         chosen, number = number, 2 * number
@@ -57,16 +57,20 @@ def measure(crew: "Crew[Job]", job: Job, environment: dict[str, Any], most: int,
     }
 
 
-def _rate(
-    crew: "Crew[Job]", job: Job, recipe: Recipe, number: int, threads: int, seconds: float, limit: float
+def steps_per_second(
+    crew: Crew[Job], job: Job, number: int, threads: int, seconds: float, limit: float = math.inf
 ) -> float:
-    """Summed steps in a second; 0 when the run fails, dies, or takes longer than there is time."""
+    """The sum over `number` at-once copies of a run, each with so many threads, trained for `seconds`.
+
+    0 when a copy fails or dies, or when `limit`, a reading of `time.monotonic()`, comes before the end.
+    """
+    assert job.recipe is not None
     for worker in crew.idle()[:number]:
-        crew.give(worker, Measure(recipe, threads, seconds), job)
+        crew.give(worker, Measure(job.recipe, threads, seconds), job)
     total, failed = 0.0, False
     while crew.busy():
         heard = list(crew.messages(limit))
-        if not heard:  # out of time
+        if not heard:
             for worker in crew.busy():
                 crew.dismiss(worker)
             return 0.0
