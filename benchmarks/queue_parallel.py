@@ -1,6 +1,6 @@
 """Images in a second when several runs train at once, against one run with all threads.
 
-    uv run python benchmarks/queue_parallel.py     measures and rewrites queue_parallel.json beside this file, or in --out
+    uv run python benchmarks/queue_parallel.py     rewrites queue_parallel.json beside this file, or in --out
 
 Each number of runs at once (1, 2, 4, ... up to the threads; 8 on a CUDA device) shares the threads equally. They are
 measured in turn, seven times each, after an unmeasured round; the sum over the runs counts, and its median. It is what

@@ -168,6 +168,7 @@ def test_an_allowance_too_small(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_refused(words: str, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         run(words)
+    assert "cuda" in words or not Path("state").exists()  # devices are found out about later
 
 
 def test_one_queue_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:

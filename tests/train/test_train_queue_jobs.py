@@ -93,6 +93,8 @@ def test_what_exists_on_one_machine_only_is_refused(tmp_path: Path) -> None:
         queue.add_script(tmp_path / "time.py")
     with pytest.raises(UsageError, match=r"There is no Python file missing\.py"):
         queue.add_script(Path("missing.py"))
+    with pytest.raises(UsageError, match="cannot be the name of a folder"):
+        queue.add_recipe(recipe("digits", model="net.py:../../net"))
     assert not queue.jobs
 
 

@@ -198,6 +198,7 @@ def test_a_script_leaves_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         ("raise SystemExit(3)", "exit code 3"),
         ("raise ValueError('no')", "exit code 1: ValueError: no"),
+        ("from pathlib import Path; Path('job/out/record.json').write_text('{}'); raise SystemExit(1)", "exit code 1"),
         (SCRIPT.replace('json.dumps({"median": 3})', '"{"'), "a JSON file that it wrote cannot be read"),
     ],
 )

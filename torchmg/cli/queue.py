@@ -64,6 +64,9 @@ def main(arguments: Sequence[str]) -> int:
             raise UsageError(f"{name} must be above 0; got {value}.")
     if not args.recipes and (args.seeds or args.recipe != Recipe()):
         raise UsageError("Seeds and settings are for recipes that are added: name them too.")
+    _add(Queue(), runs, args)  # what cannot be added leaves no folder behind
+    if not (runs or args.scripts or args.state.exists()):
+        raise _no_queue(args.state)
     if args.show:
         _give(args, _existing(args.state))
         return 0

@@ -31,6 +31,10 @@ class Job:
     notes: list[str] = field(default_factory=list)
     """Warnings of its run, such as that it could not be continued exactly."""
 
+    def __post_init__(self) -> None:
+        if Path(self.name).name != self.name:
+            raise UsageError(f"'{self.name}' cannot be the name of a folder.")
+
     def to_json(self) -> dict[str, Any]:
         """As plain values; `from_json` reads them back."""
         return json.loads(json.dumps(asdict(self)))

@@ -17,13 +17,13 @@ from torchmg.train.files import write_json
 
 
 def run_script(script: str, folder: Path, environment: dict[str, Any], limit: float = math.inf) -> str | None:
-    """Run `python SCRIPT --out FOLDER` to its end and write `record.json`; its output stays in the folder.
+    """Run `python SCRIPT --out FOLDER/out` to its end and write `record.json`; what it printed stays in the folder.
 
     A timing cannot be continued, so it always starts from nothing, and what an earlier attempt left is removed.
 
     Args:
-        script: path of a Python file. The JSON files that it writes into the folder go into the record.
-        folder: where it may write.
+        script: path of a Python file. The JSON files that it writes into its `--out` go into the record.
+        folder: the job's own.
         environment: what the record says about the machine.
         limit: reading of `time.monotonic()` at which it is killed.
 
@@ -34,10 +34,11 @@ def run_script(script: str, folder: Path, environment: dict[str, Any], limit: fl
         TimeoutError: it was killed at `limit`.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    written = folder / "out"
+    written.mkdir(parents=True)
     started = time.monotonic()
     with (folder / "stdout.txt").open("wb") as out, (folder / "stderr.txt").open("wb") as errors:
-        command = [sys.executable, script, "--out", str(folder)]
+        command = [sys.executable, script, "--out", str(written)]
         process = subprocess.Popen(command, stdout=out, stderr=errors, stdin=subprocess.DEVNULL, start_new_session=True)
         try:
             code = process.wait(None if limit == math.inf else max(limit - started, 0.0))
@@ -51,7 +52,7 @@ def run_script(script: str, folder: Path, environment: dict[str, Any], limit: fl
         last = (folder / "stderr.txt").read_text(errors="replace").strip().rpartition("\n")[2]
         return f"exit code {code}" + (f": {last}" if last else "")
     try:
-        results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+        results = {path.stem: json.loads(path.read_text()) for path in sorted(written.glob("*.json"))}
     except ValueError as error:
         return f"a JSON file that it wrote cannot be read: {error}"
     record = {

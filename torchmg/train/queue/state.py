@@ -83,8 +83,9 @@ class State:
         """Copy the records of finished jobs into `records/`."""
         self.records.mkdir(parents=True, exist_ok=True)
         for job in self.queue.jobs:
-            if self.finished(job):
-                write_json(self.records / f"{job.name}.json", self.record(job))
+            source, copy = self.folder(job) / "record.json", self.records / f"{job.name}.json"
+            if source.exists() and not (copy.exists() and copy.read_bytes() == source.read_bytes()):
+                write_json(copy, self.record(job))
 
     def pack(self) -> None:
         """Write `parts/`: everything but half-written files and the checkpoints of finished runs."""
