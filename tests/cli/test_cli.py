@@ -104,8 +104,8 @@ def test_examples_of_the_usage_are_commands(monkeypatch: pytest.MonkeyPatch) -> 
     def reached(*_: Any, **__: Any) -> None:
         raise ReachedError
 
+    monkeypatch.setattr("torchmg.comparison.compare", reached)  # first: its module must not be imported with the other
     monkeypatch.setattr("torchmg.train.loop.fit", reached)
-    monkeypatch.setattr("torchmg.comparison.compare", reached)
     for line in cli.EXAMPLES.splitlines():
         program, command, *arguments = line.split()
         assert program == "torchmg"
