@@ -15,7 +15,7 @@ from torchmg.train.queue.crew import CONTEXT
 from torchmg.train.queue.jobs import Queue
 from torchmg.train.queue.state import State, locked
 
-CONTEXT.set_forkserver_preload(["torchmg.train.queue.worker", "lightning.fabric", "sklearn.datasets"])
+CONTEXT.set_forkserver_preload(["torchmg.train.queue.preload", "sklearn.datasets"])
 
 NET = """
 import time

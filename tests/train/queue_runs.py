@@ -18,7 +18,7 @@ from torchmg.train.queue.state import State
 from torchmg.train.recipe import Recipe
 
 FORKS = mp.get_context("forkserver")
-PRELOADED = ["torchmg.train.queue.worker", "lightning.fabric", "sklearn.datasets"]
+PRELOADED = ["torchmg.train.queue.preload", "sklearn.datasets"]
 FORKS.set_forkserver_preload(PRELOADED)
 
 NET = """

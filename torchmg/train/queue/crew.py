@@ -13,10 +13,10 @@ from typing import Generic, TypeVar
 from torchmg.errors import TorchmgError, UsageError
 from torchmg.train.queue.messages import Done, Message, Ready, Task
 
-# The server imports torch once for all workers, and never touches a device.
+# The server imports torch and lightning once for all workers.
 CONTEXT = get_context("spawn" if sys.platform == "win32" else "forkserver")
 if sys.platform != "win32":
-    CONTEXT.set_forkserver_preload(["torchmg.train.queue.worker"])
+    CONTEXT.set_forkserver_preload(["torchmg.train.queue.preload"])
 
 GRACE = 60.0
 """Seconds that workers get to save after Ctrl-C, where no allowance sets an earlier end."""
