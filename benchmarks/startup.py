@@ -1,11 +1,12 @@
 """How long `torchmg --help` and `torchmg list` take, as whole processes.
 
-    uv run python benchmarks/startup.py            measures and rewrites startup.json beside this file
+    uv run python benchmarks/startup.py            measures and rewrites startup.json beside this file, or in --out
 
 Each command runs once unmeasured (warm cache) and then five times, in turn with the other and with a bare interpreter,
 which is the floor: `python -c pass`.
 """
 
+import argparse
 import json
 import platform
 import subprocess
@@ -28,6 +29,9 @@ def seconds(command: list[str]) -> float:
 
 def main() -> None:
     """Measure, print and record."""
+    parser = argparse.ArgumentParser(description="Time torchmg --help and torchmg list.")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of the record")
+    out = parser.parse_args().out
     torchmg = str(Path(sysconfig.get_path("scripts")) / "torchmg")
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
@@ -48,7 +52,7 @@ def main() -> None:
         "python": platform.python_version(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    (out / "startup.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

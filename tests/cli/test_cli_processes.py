@@ -34,6 +34,7 @@ arguments += [["lst"], ["info", "resnt20"], ["count", "resnt20"], ["train", "dig
 arguments += [["train", "digits", "--lr", "x"], ["train", "digits", "--epochs", "0"], ["count", "resnet20", "--x", "3"]]
 arguments += [["train", "digits", "--model", "resnt20"], ["compare", "--data", "x"], ["list", "--sort", "x"]]
 arguments += [["plot"], ["plot", "curv", "runs"], ["plot", "hierarchy", "resnt20"], ["doctor", "--x"]]
+arguments += [["queue"], ["queue", "state", "digts"], ["queue", "state", "digits", "--lr", "x"]]
 for words in arguments:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:

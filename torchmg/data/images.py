@@ -101,6 +101,10 @@ class ImageSet:
 
     def hashes(self) -> dict[str, str]:
         """Sha256 of pixels and labels of both splits: what a record says it was trained on."""
+        return dict(self._hashes)
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
         return {
             "train_pixels": self.train.pixel_hash(),
             "test_pixels": self.test.pixel_hash(),

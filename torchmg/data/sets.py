@@ -1,5 +1,7 @@
 """Data sets by name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,9 @@ from torchmg.errors import UnknownNameError, did_you_mean
 if TYPE_CHECKING:
     from torchmg.data.images import ImageSet
 
-__all__ = ["DATASETS", "load"]
+__all__ = ["DATASETS", "load", "loaded_once"]
+
+_kept: "dict[tuple[str, str | Path | None], ImageSet] | None" = None
 
 
 def load(name: str, data_dir: str | Path | None = None, *, download: bool = True) -> "ImageSet":
@@ -30,6 +34,25 @@ def load(name: str, data_dir: str | Path | None = None, *, download: bool = True
     """
     if name not in DATASETS:
         raise UnknownNameError(f"Unknown data set '{name}'.{did_you_mean(name, DATASETS)}")
+    if _kept is None:
+        return _read(name, data_dir, download)
+    if (name, data_dir) not in _kept:
+        _kept[name, data_dir] = _read(name, data_dir, download)
+    return _kept[name, data_dir]
+
+
+@contextmanager
+def loaded_once() -> Iterator[None]:
+    """While active, `load` gives a set that it has read before again, the same object; for many runs in one process."""
+    global _kept
+    before, _kept = _kept, {}
+    try:
+        yield
+    finally:
+        _kept = before
+
+
+def _read(name: str, data_dir: str | Path | None, download: bool) -> "ImageSet":
     if name == "digits":
         from torchmg.data.digits import load_digits
 
