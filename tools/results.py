@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+from torchmg.train.recipe import BASES
+
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: written by tools/results.py -->", "<!-- end of results -->"
 
@@ -23,14 +25,20 @@ def table(records: list[dict]) -> str:
     for r in records:
         recipe, here = r["recipe"], r["environment"]
         cells = (
-            *(recipe["data"], recipe["model"], f"{r['parameters']:,}", f"{r['macs']:,}", recipe["epochs"]),
+            *(recipe["data"], recipe["model"], f"{r['parameters']:,}", f"{r['macs']:,}", epochs(recipe)),
             *(recipe["seed"], f"{r['train_accuracy']:.2f}", f"{r['test_accuracy']:.2f}"),
             *(f"{here['torch'].partition('+')[0]}, {here['device']}", here["date"]),
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     commands = "\n".join(r["command"] for r in records)
-    note = "Accuracy of the last epoch; training accuracy in evaluation mode, without augmentation. Made by:"
+    note = "Accuracy of the last epoch; training accuracy in evaluation mode, without augmentation. Runs of fewer epochs than the recipe's are shortened, no results to compare with papers. Made by:"
     return "\n".join([*lines, "", note, "", "```", commands, "```"])
+
+
+def epochs(recipe: dict) -> str:
+    """How many, and of how many where the run was shorter than our recipe for its data."""
+    whole = BASES[recipe["data"]].epochs
+    return f"{recipe['epochs']} of {whole}" if recipe["epochs"] < whole else str(recipe["epochs"])
 
 
 def updated(text: str, records: list[dict]) -> str:
