@@ -31,7 +31,10 @@ def table(records: list[dict]) -> str:
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     commands = "\n".join(r["command"] for r in records)
-    note = "Accuracy of the last epoch; training accuracy in evaluation mode, without augmentation. Runs of fewer epochs than the recipe's are shortened, no results to compare with papers. Made by:"
+    note = (
+        "Accuracy of the last epoch; training accuracy in evaluation mode, without augmentation. Where fewer epochs\n"
+        "ran than the recipe has, the run was shortened and compares with no paper. Made by:"
+    )
     return "\n".join([*lines, "", note, "", "```", commands, "```"])
 
 
