@@ -20,8 +20,8 @@ PLACES = [
     *[(f"{LOOP}.learning_rate", n) for n in (1, STEPS, STEPS + 1)],
     *[(f"{LOOP}.evaluate_batches", n) for n in (1, 2, 3, 4)],  # each epoch's, then both of the record
     *[(f"{LOOP}.RunFolder.{name}", n) for name in ("write_log", "write_weights") for n in (1, 2)],
-    *[(f"{LOOP}.Checkpointer.stage", n) for n in (1, 2, STEPS + 1, 2 * STEPS + 2)],
-    *[(f"{LOOP}.Checkpointer.commit", n) for n in (1, 2, STEPS + 2)],
+    *[("torchmg.train.keeper.Checkpointer.stage", n) for n in (1, 2, STEPS + 1, 2 * STEPS + 2)],
+    *[("torchmg.train.keeper.Checkpointer.commit", n) for n in (1, 2, STEPS + 2)],
     (f"{LOOP}.RunFolder.write_record", 1),
     ("torchmg.train.checkpoint.torch.save", 3),
     ("torchmg.train.folder.save_model", 2),

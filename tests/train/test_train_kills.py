@@ -18,7 +18,7 @@ from torchmg.train.recipe import Recipe
 RECIPE = Recipe(
     model="mgic_resnet20",
     options=SMALL_MGIC,
-    epochs=8,
+    epochs=16,
     batch_size=128,
     accumulate=2,
     ema=0.95,
@@ -28,7 +28,7 @@ RECIPE = Recipe(
     label_smoothing=0.1,
     augment="autoaugment",
 )
-STEPS = 8 * 12
+STEPS = 16 * 12
 
 TRAINING = """
 import json
@@ -50,8 +50,8 @@ def reporting(*arguments):
 loop.order_hash = reporting
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
     folder, devices, recipe = sys.argv[1:]
+    torch.set_num_threads(int(devices))  # one for each process
     recipe = Recipe.from_json(json.loads(recipe))
     loop.fit(recipe, folder=folder, devices=int(devices), checkpoint_seconds=0, quiet=True)
 """
@@ -70,9 +70,9 @@ def kill_once(folder: Path, devices: int, chance: random.Random) -> None:
     """Start or continue the run, and kill it some steps later, somewhere within a step or a write."""
     process = started(folder, devices)
     assert process.stdout is not None
-    for _ in range(devices * chance.randint(1, 4)):
+    for _ in range(devices * chance.randint(1, 3)):
         assert process.stdout.readline() == "step\n"
-    time.sleep(chance.uniform(0, 0.1))
+    time.sleep(chance.uniform(0, 0.06))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL

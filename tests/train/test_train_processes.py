@@ -85,7 +85,7 @@ def train_and_die(folder: Path, where: str, number: int) -> None:
         run_folder.save_model = lambda _, path, __: (Path(path).write_bytes(b"half"), die())
     else:
         name, _, attribute = where.rpartition(".")
-        owner = {"loop": loop, "folder": loop.RunFolder, "checkpointer": loop.Checkpointer}[name]
+        owner = {"loop": loop, "folder": loop.RunFolder, "checkpointer": checkpoint.Checkpointer}[name]
         setattr(owner, attribute, on_call(getattr(owner, attribute), number, die))
     loop.fit(RECIPE, folder=folder, checkpoint_seconds=0, quiet=True)
 

@@ -21,14 +21,15 @@ from torchmg.counting.report import Count, count
 from torchmg.data.batches import Batches
 from torchmg.data.order import order_hash
 from torchmg.data.sets import load
-from torchmg.errors import DivergedError, InterruptedRunError, LostProcessError, UsageError
+from torchmg.errors import InterruptedRunError, LostProcessError, UsageError
 from torchmg.train.average import Average
-from torchmg.train.checkpoint import Checkpoint, Checkpointer, Progress, Trained, finite, read_checkpoint, rng_states
+from torchmg.train.checkpoint import Progress, Trained, read_checkpoint
 from torchmg.train.engine import engine, pick_device
 from torchmg.train.environment import environment
-from torchmg.train.evaluate import evaluate_batches
+from torchmg.train.evaluate import Metrics, evaluate_batches
 from torchmg.train.folder import RunFolder
 from torchmg.train.interrupt import InterruptRequest
+from torchmg.train.keeper import Keeper
 from torchmg.train.launch import launch, launched
 from torchmg.train.layout import pick_layout
 from torchmg.train.logs import Logs, check_loggers
@@ -171,43 +172,16 @@ def _train(
     test = Batches(data.test, batch_size=500, shuffle=False, **drawn)
     step = Step(fabric, ranks, model, network, optimizer, recipe, average, train)
     hashes, here = data.hashes(), environment(fabric.device, ranks.world) | {"layout": layout}
-    checkpointer = Checkpointer(run.checkpoint) if ranks.first else None
-    at = resume(run, trained, train, hashes, here) if ranks.first else Progress()
-    ranks.wait()  # the first process has put a damaged checkpoint aside
-    if not ranks.first:
-        at = resume(run, trained, train, hashes, here)
+    at = ranks.one_by_one(lambda: resume(run, trained, train, hashes, here))
+    keeper = Keeper(run, ranks, at, trained, step, {"recipe": recipe.to_json(), "environment": here, "data": hashes})
     if ranks.first:
         run.write_environment(here)
     if ranks.rank and not at.step:
         torch.manual_seed(recipe.seed + 1_000_003 * ranks.rank)  # models that draw numbers draw others elsewhere
 
-    def diverged(what: str, rate: float) -> DivergedError:
-        if checkpointer:
-            checkpointer.discard()
-        return DivergedError(
-            f"{what} at step {at.step} (epoch {at.epoch + 1}, batch {at.batch}), learning rate {rate:.6g}. "
-            f"{run.checkpoint} is from before it. Train again with a lower lr or a longer warmup_epochs."
-        )
-
-    def collect(rate: float) -> None:
-        totals = step.read()
-        if not math.isfinite(totals.loss):
-            raise diverged(f"The loss became {totals.loss}", rate)
-        at.collect(totals)
-
-    def stage(rate: float) -> float:
-        collect(rate)
-        if not finite(model):
-            raise diverged("The weights or running statistics stopped being finite", rate)
-        rng = ranks.gather(rng_states(ranks.rank))
-        if checkpointer:
-            made = {"recipe": recipe.to_json(), "environment": here, "data": hashes, "rng": rng}
-            checkpointer.stage(Checkpoint(at, **trained.states(), **made))
-        return time.monotonic()
-
-    def commit() -> None:
-        if checkpointer:
-            checkpointer.commit()
+    def measured(batches: Batches) -> Metrics:
+        ranks.share(tested)
+        return evaluate_batches(tested, batches, recipe.precision, ranks.sum)
 
     def stopped() -> InterruptedRunError:
         where = f"epoch {at.epoch + 1}, batch {at.batch}" if at.epoch < recipe.epochs else "after the last epoch"
@@ -234,15 +208,15 @@ def _train(
                         interrupt.requested or started >= deadline, started - saved >= checkpoint_seconds
                     )
                     if stopping or due:
-                        saved = stage(rate)
+                        saved = keeper.stage(rate)
                     if at.step == 0:
-                        commit()  # there is nothing before the first weights
+                        keeper.commit()  # there is nothing before the first weights
 
                 rate = learning_rate(recipe, at.step, len(train))
                 step(plan, rate)
                 if looking:
-                    collect(rate)
-                    commit()  # the staged weights have just had a finite loss
+                    keeper.collect(rate)
+                    keeper.commit()  # the staged weights have just had a finite loss
                 if stopping:
                     raise stopped()
 
@@ -253,25 +227,24 @@ def _train(
                 if looking and line.due():
                     line.step(at.epoch, at.batch, len(train), at.numbers(rate))
 
-            collect(rate)
-            metrics = evaluate_batches(tested, test, recipe.precision, ranks.sum)
-            if not math.isfinite(metrics.loss):
-                raise diverged(f"The test loss became {metrics.loss}", rate)
+            keeper.collect(rate)
+            metrics = measured(test)
+            keeper.check(f"The test loss became {metrics.loss}", math.isfinite(metrics.loss), rate)
             row = at.close_epoch(rate, metrics)
             line.epoch(row)
-            saved = stage(rate)
+            saved = keeper.stage(rate)
             if ranks.first:
                 run.write_log(at.history)
                 run.write_weights(tested)
                 logs.epoch(row)
-            commit()
+            keeper.commit()
 
         # ---- the record: both splits measured alike, in evaluation mode and without augmentation
         if any(ranks.any(interrupt.requested or time.monotonic() >= deadline)):
             raise stopped()
         line.say("measuring the training set ...")
         plain = Batches(data.train, batch_size=500, shuffle=False, **drawn)
-        fitted, held_out = (evaluate_batches(tested, part, recipe.precision, ranks.sum) for part in (plain, test))
+        fitted, held_out = measured(plain), measured(test)
         if any(ranks.any(interrupt.requested)):
             raise stopped()
     record = {

@@ -1,12 +1,15 @@
 """What several processes of one run have to agree on; with one process, nothing."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+T = TypeVar("T")
 
 
 class Ranks:
@@ -45,6 +48,18 @@ class Ranks:
         everybody: list[dict[str, Tensor]] = [{}] * self.world
         torch.distributed.all_gather_object(everybody, mine)
         return {name: state for states in everybody for name, state in states.items()}
+
+    def share(self, model: nn.Module) -> None:
+        """Give everybody the first process's buffers: running statistics differ by the batches that each has seen."""
+        if self.world > 1:
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+    def one_by_one(self, function: Callable[[], T]) -> T:
+        """What `function` returns, once the first process is done with it, and then the others."""
+        mine = [function()] if self.first else []
+        self.wait()
+        return mine[0] if mine else function()
 
     def wait(self) -> None:
         """Until every process is here."""
