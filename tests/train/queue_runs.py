@@ -58,12 +58,19 @@ def queued(root: Path, *recipes: Recipe, limit: int = 15 * 2**20) -> State:
     return state
 
 
-def work(state: State, *, until: float | None = None, parallel: int = 1, **more: Any) -> Ending:
-    """A call of the queue, whose runs are asked to stop at the moment `until`."""
-    manager = Manager(state, parallel=parallel, threads=1, device="cpu", quiet=True, **more)
-    if until is not None:
-        manager.time = Allowance(end=until + 4, saving=1, stopping=3)
-    return manager.run()
+def work(state: State, *, parallel: int = 1, **more: Any) -> Ending:
+    """A call of the queue."""
+    return Manager(state, parallel=parallel, threads=1, device="cpu", quiet=True, **more).run()
+
+
+class Short(Manager):
+    """A queue whose runs are asked to stop `training` seconds after the first could begin."""
+
+    training = 0.0
+
+    def _train(self, number: int) -> None:
+        self.time = Allowance(end=time.monotonic() + self.training + 4, saving=1, stopping=3)
+        super()._train(number)
 
 
 def in_a_process(root: Path, folder: Path, parallel: int) -> None:

@@ -8,7 +8,19 @@ import time
 from pathlib import Path
 
 import pytest
-from queue_runs import FORKS, NET, PRELOADED, assert_same_queue, moment, press_ctrl_c, queued, started, tiny, work
+from queue_runs import (
+    FORKS,
+    NET,
+    PRELOADED,
+    Short,
+    assert_same_queue,
+    moment,
+    press_ctrl_c,
+    queued,
+    started,
+    tiny,
+    work,
+)
 from training_runs import edit_checkpoint
 
 from torchmg.errors import UsageError
@@ -52,12 +64,17 @@ def test_finished_runs_leave_records(unbroken: Path) -> None:
 
 
 @pytest.mark.parametrize("parallel", [1, 2])
-def test_interrupted_at_random_it_ends_with_the_same_records(parallel: int, unbroken: Path, here: Path) -> None:
+def test_interrupted_at_random_it_ends_with_the_same_records(
+    parallel: int, unbroken: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = here / "state"
     press_ctrl_c(root, moment(parallel, parallel))
     assert work(queued(root, tiny(), tiny(seed=1)), parallel=parallel) == (True, False)
     reached = [steps(root)]
-    assert work(State(root), parallel=parallel, until=time.monotonic() + 0.55 + moment(9, parallel)) == (False, False)
+    monkeypatch.setattr("torchmg.train.queue.run.SHORTEST", 0.0)
+    short = Short(State(root), parallel=parallel, threads=1, device="cpu", quiet=True)
+    short.training = 0.1 + moment(9, parallel)
+    assert short.run() == (False, False)
     reached.append(steps(root))
     assert 0 < reached[0] <= reached[1] < 50
     finish(root, parallel, unbroken)

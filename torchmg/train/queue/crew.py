@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -90,7 +91,8 @@ class Crew(Generic[T]):
     def give(self, worker: Worker[T], task: Task, busy: T) -> None:
         """Let a worker do `task`."""
         worker.busy, worker.since = busy, time.monotonic()
-        worker.calls.send(task)
+        with suppress(BrokenPipeError):  # it has died; `messages` says so
+            worker.calls.send(task)
 
     def messages(self, limit: float = math.inf) -> Iterator[tuple[Worker[T], Message | None]]:
         """What busy workers say next, None from one that died; nothing when `limit` comes before."""
