@@ -222,6 +222,9 @@ def test_every_option_reaches_the_model(name: str) -> None:
         "transfer_weights": "transpose",
         "transfer_groups": "interleaved",
         "transfer_norm": "both",
+        "cycle": "W",
+        "pre": 1,
+        "post": 2,
     }
     given = ModelOptions(**{name: values[name]}).given()
     assert given == {name: values[name]}
