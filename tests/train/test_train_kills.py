@@ -44,7 +44,7 @@ from torchmg.train.recipe import Recipe
 hashing = loop.order_hash
 
 def reporting(*arguments):
-    os.write(1, b"step\n")  # in one piece: two processes write
+    os.write(1, b"step\\n")  # in one piece: two processes write
     time.sleep(0.02)
     return hashing(*arguments)
 

@@ -149,4 +149,5 @@ def _table(block: MGICBlock, name: str) -> Table:
         for index, (level, cost) in enumerate(zip(block.hierarchy.levels, costs, strict=True))
     ]
     total = sum(cost.total.parameters for cost in costs)
-    return Table(COLUMNS, rows, f"{name}: {len(rows)} level{'s' if len(rows) > 1 else ''}, {total:,} parameters")
+    levels = f"{len(rows)} level{'s' if len(rows) > 1 else ''}"
+    return Table(COLUMNS, rows, f"{name}: {levels}, {total:,} parameters, {block.cycle} cycle")
