@@ -143,6 +143,17 @@ def test_transfers_are_their_dense_matrices_on_every_number_of_axes(dims: Any, g
     )
 
 
+def test_linear_maps_are_counted_by_kind() -> None:
+    counted = torchmg.count(MGICBlock(16, group_size=4, coarsest=4, dims=0), (16,)).by("kind")
+    kinds = {kind: macs for kind, _, macs in counted}
+    assert kinds == {
+        "grouped linear": 2 * 16 * 4 + 2 * 8 * 4,
+        "linear": 2 * 4 * 4,
+        "transfer": 2 * 8 * 4 + 2 * 4 * 4,
+        "norm": 0,
+    }
+
+
 def test_leading_axes_of_vectors_are_one_batch() -> None:
     block = MGICBlock(16, group_size=4, coarsest=4, dims=0)
     x = torch.randn(2, 7, 16)

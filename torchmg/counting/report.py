@@ -9,6 +9,8 @@ from torch import nn
 from torchmg.counting.macs import forward_macs
 from torchmg.errors import UsageError
 from torchmg.hierarchy import check_choice
+from torchmg.nn.conv import GroupedLinear
+from torchmg.nn.norm import NORMS
 from torchmg.nn.transfer import Transfer
 from torchmg.tables import Table
 
@@ -140,8 +142,8 @@ def _kind(module: nn.Module) -> str:
         if module.groups == 1:
             return "dense conv"
         return "depthwise conv" if module.groups == module.in_channels else "grouped conv"
-    if isinstance(module, nn.Linear):
-        return "linear"
-    if isinstance(module, nn.modules.batchnorm._NormBase | nn.LayerNorm | nn.GroupNorm):
+    if isinstance(module, nn.Linear | GroupedLinear):
+        return "linear" if getattr(module, "groups", 1) == 1 else "grouped linear"
+    if isinstance(module, NORMS):
         return "norm"
     return type(module).__name__
