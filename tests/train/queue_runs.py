@@ -113,9 +113,10 @@ def moment(seed: int, parallel: int) -> float:
 
 
 def record(path: Path) -> dict[str, Any]:
-    """A record but for the seconds, which no two runs share."""
+    """A record but for the seconds, which no two runs share, and the digest, which covers them."""
     content = json.loads(path.read_text())
     assert content.pop("seconds") > 0
+    assert len(content.pop("sha256")) == 64
     return content
 
 
