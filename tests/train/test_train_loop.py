@@ -134,9 +134,9 @@ def test_fit_equals_a_plain_loop_bit_for_bit(
 def test_parts_clipping_and_averages_equal_a_plain_loop(
     changes: dict[str, Any], data: ImageSet, tmp_path: Path
 ) -> None:
-    recipe = Recipe(model="mgic_resnet20", options=SMALL_MGIC, epochs=2, batch_size=40, lr=1e-3, **changes)
+    recipe = Recipe(model="mgic_resnet20", options=SMALL_MGIC, epochs=1, batch_size=40, lr=1e-3, **changes)
     run = fit(recipe, folder=tmp_path / "run", quiet=True)
-    model, losses = plain_training(recipe, data, lambda step: 1e-3 * 0.5 * (1 + math.cos(math.pi * step / 10)))
+    model, losses = plain_training(recipe, data, lambda step: 1e-3 * 0.5 * (1 + math.cos(math.pi * step / 5)))
     for epoch, row in enumerate(log(run.folder)):
         mean = sum(losses[epoch * STEPS : (epoch + 1) * STEPS]) / STEPS
         assert float(row["train_loss"]) == pytest.approx(mean, rel=1e-4)
