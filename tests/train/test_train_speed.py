@@ -23,13 +23,14 @@ MGIC = Recipe(model="mgic_resnet20", options=SMALL_MGIC, epochs=1, batch_size=40
 @pytest.mark.usefixtures("data")
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_a_compiled_run_is_the_eager_run(backend: str, tmp_path: Path) -> None:
-    recipe = replace(MGIC, ema=0.5)
+    # Two small steps: one unit of ReLU that rounding flips changes a gradient by a percent.
+    recipe = replace(MGIC, ema=0.5, batch_size=100, lr=1e-3)
     eager = fit(recipe, folder=tmp_path / "eager", quiet=True).folder
     made = fit(replace(recipe, compile=backend), folder=tmp_path / "compiled", quiet=True).folder  # pyright: ignore
     learned = weights(eager)
     assert learned.keys() == weights(made).keys()  # parameters keep their names
     for row, other in zip(log(eager), log(made), strict=True):
-        assert float(row["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=1e-4)
+        assert float(row["train_loss"]) == pytest.approx(float(other["train_loss"]), rel=3e-4)
     for key, value in weights(made).items():
         torch.testing.assert_close(value, learned[key], rtol=1e-3, atol=1e-3)
 
