@@ -18,13 +18,16 @@ def test_the_catalogue_is_consistent() -> None:
         assert entry.name == name
         assert find(name) is entry
         assert entry.citation
-        assert (entry.family == "mgic") == name.startswith("mgic_")
+        assert name.startswith({"mgic": "mgic_"}.get(entry.family, entry.family))
         if entry.dense is not None:
-            assert name == f"mgic_{entry.dense}"
-            assert MODELS[entry.dense].fixed == entry.fixed
+            assert entry.family != "resnet"
             assert entry.parameters < MODELS[entry.dense].parameters
+        if entry.dense is not None and entry.fixed:
+            assert MODELS[entry.dense].fixed == entry.fixed
+        if entry.family == "mgic":
+            assert name == f"mgic_{entry.dense}"
     assert {f"resnet{n}" for n in (20, 32, 44, 56, 110)} | {"resnet18_cifar"} <= set(MODELS)
-    assert {entry.dense for entry in MODELS.values()} - {None} == {n for n in MODELS if not n.startswith("mgic_")}
+    assert {entry.dense for entry in MODELS.values()} - {None} == {n for n in MODELS if n.startswith("resnet")}
 
 
 @pytest.mark.parametrize(
@@ -78,25 +81,27 @@ def test_a_pattern_without_match_names_the_nearest() -> None:
         torchmg.list_models("mgic_resnt*")
 
 
-@pytest.mark.parametrize("name", ["resnet20", "mgic_resnet20"])
+@pytest.mark.parametrize("name", MODELS)
 def test_every_listed_option_is_accepted(name: str) -> None:
     names = option_names(find(name))
     assert {"num_classes", "in_channels", "width"} <= set(names)
     assert "depth" not in names
-    assert ("group_size" in names) == name.startswith("mgic")
+    assert ("coarsest" in names) == name.startswith(("mgic", "mgiad"))
     values = {"num_classes": 7, "in_channels": 1, "width": 0.5, "group_size": 4, "coarsest": 8}
     assert isinstance(torchmg.create(name, **{k: v for k, v in values.items() if k in names}), nn.Module)
 
 
 def test_model_options_are_the_options_of_the_models_with_the_same_choices() -> None:
     fields = {field.name for field in dataclasses.fields(ModelOptions)}
-    assert fields == set(option_names(find("mgic_resnet20"))) - {"num_classes", "in_channels"}
+    options = {name: set(option_names(entry)) for name, entry in MODELS.items()}
+    assert fields == set().union(*options.values()) - {"num_classes", "in_channels"}
     assert ModelOptions().given() == {}
     assert ModelOptions(width=0.5, stop="lt1").given() == {"width": 0.5, "stop": "lt1"}
     for name, hint in typing.get_type_hints(ModelOptions).items():
+        model = next(m for m in ("mgic_resnet20", "mgiad20", "mgnet20") if name in options[m])
         for arm in typing.get_args(hint):
             for choice in typing.get_args(arm) if typing.get_origin(arm) is typing.Literal else ():
-                torchmg.create("mgic_resnet20", **ModelOptions(**{name: choice}).given())
+                torchmg.create(model, **ModelOptions(**{name: choice}).given())
         if typing.Literal in map(typing.get_origin, typing.get_args(hint)):
             with pytest.raises(UnknownNameError, match=name):
-                torchmg.create("mgic_resnet20", **{name: "no such choice"})
+                torchmg.create(model, **{name: "no such choice"})

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from torchmg.errors import ShapeError, TorchmgError
+from torchmg.nn.transfer import Transfer
 
 FREE = frozenset(
     """
@@ -70,11 +71,15 @@ class _MacCounter(TorchDispatchMode):
 
 
 def _follow(counter: _MacCounter, path: str) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Hooks that keep the module stack, and add what a module computes element by element instead of by a product."""
+
     def enter(*_: Any) -> None:
         counter.stack.append(path)
 
-    def leave(*_: Any) -> None:
+    def leave(module: nn.Module, _: Any, out: Any) -> None:
         counter.stack.pop()
+        if isinstance(module, Transfer):
+            counter.macs[path] += module.elementwise_macs(out)
 
     return enter, leave
 

@@ -4,12 +4,18 @@ from torchmg.hierarchy.cost import Cost, Level, LevelCost, relaxation_cost
 from torchmg.hierarchy.cycle import Cycle
 from torchmg.hierarchy.levels import Hierarchy
 from torchmg.hierarchy.rules import (
+    Correction,
     CycleKind,
     Dims,
+    GridInit,
+    GridTransferKind,
     GroupBy,
     GroupRule,
+    NormUses,
     RelaxationKind,
+    Share,
     ShortcutKind,
+    SmootherKind,
     StopRule,
     TransferGroups,
     TransferInit,
@@ -23,17 +29,23 @@ from torchmg.hierarchy.rules import (
 from torchmg.hierarchy.table import cycle_complexity, format_table, operator_complexity
 
 __all__ = [
+    "Correction",
     "Cost",
     "Cycle",
     "CycleKind",
     "Dims",
+    "GridInit",
+    "GridTransferKind",
     "GroupBy",
     "GroupRule",
     "Hierarchy",
     "Level",
     "LevelCost",
+    "NormUses",
     "RelaxationKind",
+    "Share",
     "ShortcutKind",
+    "SmootherKind",
     "StopRule",
     "TransferGroups",
     "TransferInit",

@@ -19,13 +19,13 @@ class Cycle:
     """A way of walking the levels.
 
     `V` visits every level once, `W` visits each coarser level twice in a row, `F` first as itself and then as a V. The
-    coarsest level, which stands for a solve, is visited once whenever the one above it is visited, and relaxed once
-    in each visit, whatever `pre` and `post` say (pyamg does so too). Trottenberg, Oosterlee, Schueller, "Multigrid",
-    2001, section 2.4.
+    coarsest level, which stands for a solve, is visited once whenever the one above it is visited, and relaxed `solve`
+    times in each visit, whatever `pre` and `post` say (pyamg does so too). Trottenberg, Oosterlee, Schueller,
+    "Multigrid", 2001, section 2.4.
 
     Raises:
         UnknownNameError: an unknown kind; the message names the nearest.
-        UsageError: `pre` below 0, `post` below 0, or no relaxation at all above the coarsest level.
+        UsageError: `pre` or `post` below 0, `solve` below 1, or no relaxation at all above the coarsest level.
     """
 
     kind: CycleKind = "V"
@@ -33,13 +33,15 @@ class Cycle:
     """Relaxations of a level before its restriction; 0 in the MGIC paper."""
     post: int = 1
     """Relaxations of a level after its correction; 1 in the MGIC paper."""
+    solve: int = 1
+    """Relaxations of the coarsest level in each of its visits; 1 in the MGIC paper, `pre + post` in the MGiaD paper."""
 
     def __post_init__(self) -> None:
         check_choice("cycle", self.kind, get_args(CycleKind))
-        for name in ("pre", "post"):
+        for name, least in (("pre", 0), ("post", 0), ("solve", 1)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
-                raise UsageError(f"{name} must be a whole number of relaxations, at least 0; got {value!r}.")
+            if not isinstance(value, int) or value < least:
+                raise UsageError(f"{name} must be a whole number of relaxations, at least {least}; got {value!r}.")
         if self.pre + self.post == 0:
             raise UsageError("pre and post are both 0: no level but the coarsest would relax. Use post=1.")
 
@@ -65,4 +67,4 @@ class Cycle:
     def relaxations(self, levels: int) -> list[int]:
         """How often each level relaxes, finest first."""
         *fine, coarsest = self.visits(levels)
-        return [*((self.pre + self.post) * count for count in fine), coarsest]
+        return [*((self.pre + self.post) * count for count in fine), self.solve * coarsest]

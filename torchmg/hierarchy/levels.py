@@ -28,6 +28,7 @@ from torchmg.hierarchy.rules import (
     GroupRule,
     RelaxationKind,
     StopRule,
+    TransferGroups,
     TransferNorm,
     check_choice,
     divisors,
@@ -60,6 +61,7 @@ class Hierarchy:
     hidden: int | None = None
     """Inner width of the finest relaxation, where it has one; halves with `channels`. None: the same."""
     group_by: GroupBy = "outer"
+    transfer_groups: TransferGroups = "neighbour"
 
     def __post_init__(self) -> None:
         for name in ("channels", "group_size", "coarsest", "hidden"):
@@ -69,6 +71,7 @@ class Hierarchy:
         check_choice("stop", self.stop, get_args(StopRule))
         check_choice("group_rule", self.group_rule, get_args(GroupRule))
         check_choice("group_by", self.group_by, get_args(GroupBy))
+        check_choice("transfer_groups", self.transfer_groups, get_args(TransferGroups))
         self._warn_if_stuck()
 
     @cached_property
@@ -96,16 +99,24 @@ class Hierarchy:
         width = self._measured(channels, hidden)
         if self.stop == "le":
             return width <= self.coarsest
+        if self.stop == "ge":
+            return width < 2 * self.coarsest
         return coarsenings >= 1 and (width < self.coarsest or (self.stop == "le1" and width == self.coarsest))
 
     def _groups(self, channels: int, hidden: int) -> int:
-        """Group count of a level that has a coarser one; it must divide that level's width too."""
+        """Group count of a level that has a coarser one; it must divide that level's width too, unless in pairs."""
         width = self._measured(channels, hidden)
-        allowed = divisors(gcd(channels, hidden, channels // 2))
+        coarse = channels if self.transfer_groups == "pair" else channels // 2
+        allowed = divisors(gcd(channels, hidden, coarse))
         if self.group_rule == "ceil":
             return next((d for d in allowed if d * self.group_size >= width), allowed[-1])
         nominal = width // self.group_size if self.group_rule == "floor" else ceil(width / self.group_size)
         return max(d for d in allowed if d <= max(nominal, 1))
+
+    def groups_of_transfer(self, level: int) -> int:
+        """Into how many groups the transfers between `level` and the next coarser one are cut."""
+        fine = self.levels[level]
+        return fine.channels // 2 if self.transfer_groups == "pair" else fine.groups
 
     def _warn_if_stuck(self) -> None:
         last, last_hidden = self._widths[-1]
@@ -144,8 +155,8 @@ class Hierarchy:
     ) -> list[LevelCost]:
         """Closed-form cost of every level, finest first; equals the counted tensors exactly.
 
-        Transfers are grouped 1x1 convolutions without bias: c_l c_{l+1} / G_l weights each. What a cycle uses several
-        times has its weights once and norms for every use.
+        Transfers are grouped 1x1 convolutions without bias, of c_l c_{l+1} over their number of groups weights each.
+        What a cycle uses several times has its weights once and norms for every use.
         """
         visits, relaxations = cycle.visits(len(self.levels)), cycle.relaxations(len(self.levels))
         relaxed = [
@@ -154,7 +165,7 @@ class Hierarchy:
         ]
         costs = []
         for index, (fine, coarse) in enumerate(pairwise(self.levels)):
-            weights = fine.channels * coarse.channels // fine.groups
+            weights = fine.channels * coarse.channels // self.groups_of_transfer(index)
             restrict = Cost(weights, 2 * coarse.channels if transfer_norm == "both" else 0)
             prolong = Cost(weights, 2 * fine.channels if transfer_norm != "none" else 0)
             costs.append(LevelCost(relaxed[index], restrict.used(visits[index]), prolong.used(visits[index])))

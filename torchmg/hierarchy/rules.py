@@ -4,10 +4,11 @@ from typing import Literal, get_args
 
 from torchmg.errors import GroupError, UnknownNameError, UsageError, did_you_mean
 
-StopRule = Literal["le", "le1", "lt1"]
+StopRule = Literal["le", "le1", "lt1", "ge"]
 """When to stop halving a width w against `coarsest` s: `le` at w <= s, possibly at once (the paper's text);
 `le1` at w <= s after at least one coarsening (fits the counts of the paper's Table 5); `lt1` at w < s after
-at least one (what the authors' published code does)."""
+at least one (what the authors' published code does); `ge` while the half is still at least s, so that the coarsest
+width is in [s, 2s) (the MGiaD paper, whose counts for three times the width need it)."""
 
 GroupRule = Literal["ceil", "floor", "ceil_down"]
 """How many groups when c / group_size does not divide the widths involved. Of their common divisors, `ceil`
@@ -26,16 +27,42 @@ MobileNet code), or neither (the equations as printed)."""
 TransferInit = Literal["random", "uniform"]
 """`random`: rows u / sum(u), u uniform in [0.5, 1.5); the default, because under `uniform` (plain averages) all
 coarse channels of one group start out equal."""
-TransferGroups = Literal["neighbour", "interleaved"]
+TransferGroups = Literal["neighbour", "interleaved", "pair"]
 """Which fine channels share a group: `neighbour`, the same ones as in the relaxation's groups (default, the
 published code); `interleaved`, every (c / size)-th one, so that a coarse channel averages over different groups of
-the relaxation, as the paper's introduction puts it."""
+the relaxation, as the paper's introduction puts it; `pair`, channels 2j and 2j + 1 only, whatever the relaxation's
+groups (the MGiaD paper)."""
 TransferWeights = Literal["own", "transpose"]
 """`own`: P has weights of its own (the paper); `transpose`: P is R transposed, scaled to unit row sums."""
 
 ShortcutKind = Literal["depthwise", "pointwise"]
 """`depthwise`: 3x3 with gcd(in, out) groups (the paper; its code needs in to divide out); `pointwise`: a dense 1x1,
 which the paper mentions as the alternative."""
+
+Correction = Literal["fas", "plain"]
+"""What is prolonged of a coarser level's result: `fas`, its difference to what was restricted, so that a level that
+is solved already stays as it is; `plain`, the result itself, as Algorithm 2 of the MGiaD paper is printed."""
+
+Share = Literal["level", "A", "none"]
+"""Which maps the smoothing steps of a level share: `level`, A and B (stationary; MgNet^{A,B}, all of MGiaD); `A`, the
+data map only, each step having a feature map B of its own (non-stationary; MgNet^A); `none`, each step has both."""
+
+NormUses = Literal["use", "level"]
+"""Whether every smoothing step has batch norms of its own (`use`) or those of a level are shared by its steps (`level`;
+some published counts of MgNet leave room for one pair only)."""
+
+SmootherKind = Literal["conv", "jacobi", "chebyshev", "learned"]
+"""What a level's feature map B is: `conv`, a convolution like A; the others a polynomial in A, so that a level has
+no other weights than A's: `jacobi` of damped Jacobi sweeps, `chebyshev` of Chebyshev's iteration over an interval,
+`learned` with free coefficients."""
+
+GridTransferKind = Literal["depthwise", "dense"]
+"""How features and residuals change resolution: 3x3 of stride 2, each channel for itself (MGiaD paper) or all to all
+(He and Xu)."""
+
+GridInit = Literal["random", "full_weighting", "frozen"]
+"""First values of the transfers between resolutions: `random`, as any convolution; `full_weighting`, the stencil
+of that name; `frozen`, that stencil, not trained."""
 
 CycleKind = Literal["V", "W", "F"]
 """How often a cycle comes back to coarser levels; see `Cycle`."""

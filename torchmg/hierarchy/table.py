@@ -26,6 +26,7 @@ def format_table(
     dense: Cost | None = None,
     macs_known: bool = True,
     cycle: Cycle = Cycle(),  # noqa: B008 (a frozen value)
+    title: str = "MGIC",
 ) -> str:
     """The printed hierarchy: totals, complexities, and a row for each level.
 
@@ -35,6 +36,7 @@ def format_table(
         dense: cost of the block that it replaces; None leaves the comparison out.
         macs_known: whether `weights` times pixels are the MACs, so that the cycle complexity can be given.
         cycle: what the costs are of.
+        title: what kind of hierarchy it is.
     """
     total = sum(c.total.parameters for c in costs)
     parameters = f"parameters {total:,}"
@@ -48,7 +50,7 @@ def format_table(
         complexities += f"   cycle complexity {cycle_complexity(costs):.2f}"
     count = len(hierarchy.levels)
     lines = [
-        f"MGIC hierarchy: {count} level{'s' if count > 1 else ''}, {cycle} cycle, coarsest level fully coupled",
+        f"{title} hierarchy: {count} level{'s' if count > 1 else ''}, {cycle} cycle, coarsest level fully coupled",
         parameters,
         complexities,
         " level  channels  groups  group size       relax    restrict     prolong",

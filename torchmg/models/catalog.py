@@ -15,6 +15,8 @@ MGIC2023 = (
     'Eliasof, Ephrath, Ruthotto, Treister, "MGIC: Multigrid-in-Channels Neural Network Architectures", '
     "SIAM J. Sci. Comput. 2023, arXiv 2011.09128"
 )
+MGIAD = 'van Betteray, Rottmann, Kahl, "MGiaD: Multigrid in all dimensions", 2022, arXiv 2211.06144'
+HEXU2019 = 'He, Xu, "MgNet: A unified framework of multigrid and convolutional neural network", Sci. China Math. 2019'
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Entry:
 
     name: str
     family: str
-    """Models of one family share a colour in plots: `resnet` or `mgic`."""
+    """Models of one family share a colour in plots: `resnet`, `mgic`, `mgnet` or `mgiad`."""
     builder: str
     """`module:function` that builds it."""
     parameters: int
@@ -57,6 +59,24 @@ def _mgic(depth: int, parameters: int, macs: int, name: str | None = None) -> En
     return Entry(f"mgic_{dense}", "mgic", builder, parameters, macs, "mgic", MGIC2023, fixed, dense=dense)
 
 
+def _mgnet(family: str, depth: int, parameters: int, macs: int) -> Entry:
+    dense = {18: "resnet18_cifar", 20: "resnet20"}[depth]
+    fixed = MappingProxyType({"depth": depth})
+    builder = f"torchmg.models.mgnet:{family}"
+    return Entry(f"{family}{depth}", family, builder, parameters, macs, "mgiad", MGIAD, fixed, dense=dense)
+
+
+_HEXU = Entry(
+    "mgnet_hexu",
+    "mgnet",
+    "torchmg.models.mgnet:hexu",
+    8_278_794,
+    4_602_989_056,
+    "mgnet",
+    HEXU2019,
+    dense="resnet18_cifar",
+)
+
 MODELS: Mapping[str, Entry] = MappingProxyType(
     {
         entry.name: entry
@@ -73,6 +93,20 @@ MODELS: Mapping[str, Entry] = MappingProxyType(
             _mgic(56, 310_330, 75_903_616),
             _mgic(110, 618_490, 151_253_632),
             _mgic(18, 620_490, 76_305_408, "resnet18_cifar"),
+            _mgnet("mgnet", 20, 100_954, 52_568_704),
+            _mgnet("mgnet", 18, 2_749_514, 691_644_928),
+            Entry(
+                "mgnet_hexu",
+                "mgnet",
+                "torchmg.models.mgnet:hexu",
+                8_278_794,
+                4_602_989_056,
+                "mgnet",
+                HEXU2019,
+                dense="resnet18_cifar",
+            ),
+            _mgnet("mgiad", 20, 37_146, 22_973_056),
+            _mgnet("mgiad", 18, 453_578, 284_561_920),
         )
     }
 )

@@ -3,6 +3,7 @@
 from torch import nn
 
 from torchmg.nn.mgic import MGICBlock
+from torchmg.nn.sic import SiC
 
 
 def info(model: nn.Module) -> str:
@@ -12,7 +13,7 @@ def info(model: nn.Module) -> str:
     """
     runs: list[tuple[str, str, str]] = []
     for path, module in model.named_modules():
-        if isinstance(module, MGICBlock):
+        if isinstance(module, MGICBlock | SiC):
             table = repr(module)
             if runs and runs[-1][2] == table:
                 runs[-1] = (runs[-1][0], path, table)

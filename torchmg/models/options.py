@@ -4,10 +4,16 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from torchmg.hierarchy import (
+    Correction,
     CycleKind,
+    GridInit,
+    GridTransferKind,
     GroupBy,
     GroupRule,
+    NormUses,
+    Share,
     ShortcutKind,
+    SmootherKind,
     StopRule,
     TransferGroups,
     TransferInit,
@@ -28,9 +34,9 @@ class ModelOptions:
     """What to change about a model; None leaves the model's own default."""
 
     group_size: int | None = None
-    """Channels per group on every level but the coarsest (MGIC models; default 8)."""
+    """Channels per group above the coarsest level (MGIC, MGiaD; default 8), or on every one (MgNet; default all)."""
     coarsest: int | None = None
-    """Width at which channels are fully coupled (MGIC models; default 16)."""
+    """Width at which channels are fully coupled (MGIC models; default 16; MGiaD: 64 for mgiad18, 16 for mgiad20)."""
     width: float | None = None
     """Multiplier on every stage's width (default 1)."""
     preset: Preset | None = None
@@ -57,6 +63,36 @@ class ModelOptions:
     """Relaxations of a level before its restriction (default 0)."""
     post: int | None = None
     """Relaxations of a level after its correction (default 1)."""
+    eta_pre: int | None = None
+    """Smoothing steps before a correction (MGiaD; default 1)."""
+    eta_post: int | None = None
+    """Smoothing steps after a correction (MGiaD; default 1)."""
+    steps: int | None = None
+    """Smoothing steps on each resolution (MgNet; default 2 for mgnet18, 3 for mgnet20)."""
+    share: Share | None = None
+    """Which maps the smoothing steps of a level share (MgNet, MGiaD; default level: A and B)."""
+    norms: NormUses | None = None
+    """Whether each smoothing step has norms of its own (MgNet, MGiaD; default use: it has)."""
+    smoother: SmootherKind | None = None
+    """What the feature map B is: a convolution, or a polynomial in A (MgNet, MGiaD; default conv)."""
+    degree: int | None = None
+    """Degree of a polynomial B, 1 to 4 (default 1)."""
+    correction: Correction | None = None
+    """What of a coarser level's result is prolonged (MGiaD; default fas: the difference)."""
+    correction_act: bool | None = None
+    """ReLU on the prolonged correction (MGiaD; default no)."""
+    fas: bool | None = None
+    """Full approximation scheme between resolutions (MgNet, MGiaD; default yes)."""
+    channel_fas: bool | None = None
+    """Full approximation scheme between widths (MGiaD; default yes)."""
+    grid_transfer: GridTransferKind | None = None
+    """Transfers between resolutions (MgNet, MGiaD; default depthwise)."""
+    grid_init: GridInit | None = None
+    """First values of the transfers between resolutions (default random)."""
+    grid_norm: bool | None = None
+    """Batch norm and ReLU after the transfers between resolutions (default no)."""
+    residual_act: bool | None = None
+    """ReLU on the residual before it changes resolution (default no)."""
 
     def given(self) -> dict[str, Any]:
         """Only what was set, as keyword arguments for `torchmg.create`."""

@@ -3,13 +3,12 @@
 import inspect
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
 from torchmg.errors import UnknownNameError, did_you_mean
 from torchmg.models.catalog import Entry, find, select
-from torchmg.nn.mgic import MGICOptions
 
 
 def create(name: str, **options: Any) -> nn.Module:
@@ -38,7 +37,7 @@ def option_names(entry: Entry) -> list[str]:
     names: list[str] = []
     for parameter in inspect.signature(_builder(entry)).parameters.values():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            names.extend(MGICOptions.__annotations__)
+            names.extend(get_args(parameter.annotation)[0].__annotations__)
         elif parameter.name not in entry.fixed:
             names.append(parameter.name)
     return names

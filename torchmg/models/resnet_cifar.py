@@ -9,8 +9,7 @@ resolution starts with a `LightShortcut` (MGIC paper, sections 3.5 and 4.2).
 """
 
 from collections.abc import Iterator, Sequence
-from math import isfinite
-from typing import TypedDict, Unpack, get_args
+from typing import Unpack, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,18 +17,11 @@ from torch.nn import functional as F
 from torchmg.errors import UsageError
 from torchmg.hierarchy import ShortcutKind, check_choice
 from torchmg.models.options import Preset
+from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
 from torchmg.nn.conv import ConvNormAct, GroupedConv2d, check_input
 from torchmg.nn.mgic import MGICBlock, MGICOptions, Part
 from torchmg.nn.relax import Residual
 from torchmg.nn.shortcut import LightShortcut
-
-
-class FeatureInfo(TypedDict):
-    """One feature map of a backbone, with timm's keys."""
-
-    num_chs: int
-    reduction: int
-    module: str
 
 
 class SmallImageResNet(nn.Module):
@@ -107,18 +99,7 @@ def stage_plan(depth: int, width: float) -> tuple[list[int], int]:
         below = max(8, (depth - 2) // 6 * 6 + 2)
         raise UsageError(f"depth must be 6n + 2 (or 18); got {depth}. Nearest: {below}, {below + 6}.")
     base, blocks = ((64, 128, 256, 512), 2) if depth == 18 else ((16, 32, 64), (depth - 2) // 6)
-    if not isfinite(width):
-        raise UsageError(f"width must be a finite multiplier; got {width}.")
-    widths = [round(channels * width) for channels in base]
-    if widths[0] < 1:
-        raise UsageError(f"width={width} leaves {widths[0]} of {base[0]} channels; use at least {1 / base[0]:.3g}.")
-    return widths, blocks
-
-
-def _check_sizes(num_classes: int, in_channels: int) -> None:
-    for name, value in (("num_classes", num_classes), ("in_channels", in_channels)):
-        if not isinstance(value, int) or value < 1:
-            raise UsageError(f"{name} must be a whole number, at least 1; got {value!r}.")
+    return scaled(base, width), blocks
 
 
 def resnet(depth: int, *, num_classes: int = 10, in_channels: int = 3, width: float = 1.0) -> SmallImageResNet:
@@ -130,7 +111,7 @@ def resnet(depth: int, *, num_classes: int = 10, in_channels: int = 3, width: fl
         in_channels: channels of the images.
         width: multiplier on every stage's width; parameters grow with its square.
     """
-    _check_sizes(num_classes, in_channels)
+    check_sizes(num_classes=num_classes, in_channels=in_channels)
     widths, blocks = stage_plan(depth, width)
     stages = []
     for index, channels in enumerate(widths):
@@ -162,7 +143,7 @@ def mgic_resnet(
         shortcut: how width and resolution change, see `ShortcutKind`.
         **block: options of `MGICBlock`, such as `group_size=8`, `coarsest=16`.
     """
-    _check_sizes(num_classes, in_channels)
+    check_sizes(num_classes=num_classes, in_channels=in_channels)
     widths, blocks = stage_plan(depth, width)
     presets: dict[str, MGICOptions] = {
         "paper": MGICOptions(stop="le", group_rule="ceil"),

@@ -91,7 +91,15 @@ class GroupedLinear(nn.Module):
 
 
 def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
-    """The grouped 1x1 map of (batch, in, *spatial) by a weight (out, in / groups), for up to three spatial axes."""
+    """The grouped 1x1 map of (batch, in, *spatial) by a weight (out, in / groups), for up to three spatial axes.
+
+    Between pairs of channels and single ones it is element-wise: no convolution is called, and a compiler can fuse it.
+    """
+    if is_paired(weight, groups):
+        wide = weight[(...,) + (None,) * (x.dim() - 2)]
+        if weight.shape[1] == 2:
+            return x[:, ::2] * wide[:, 0] + x[:, 1::2] * wide[:, 1]
+        return x.repeat_interleave(2, 1) * wide[:, 0]
     if x.dim() == 2 and groups == 1:
         return F.linear(x, weight)
     if x.dim() == 2:
@@ -99,6 +107,11 @@ def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
         return torch.bmm(parts.transpose(0, 1), blocks.transpose(1, 2)).transpose(0, 1).flatten(1)
     convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x.dim()]
     return convolve(x, weight[(...,) + (None,) * (x.dim() - 2)], groups=groups)
+
+
+def is_paired(weight: Tensor, groups: int) -> bool:
+    """Whether every group of a 1x1 map joins two channels into one or spreads one over two."""
+    return (weight.shape[0] // groups, weight.shape[1]) in {(1, 2), (2, 1)}
 
 
 def grouped_conv(

@@ -1,56 +1,99 @@
 """The one way of walking levels: down by restriction, up by corrections."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from torch import Tensor
 
-from torchmg.hierarchy import Cycle, CycleKind
+from torchmg.hierarchy import Correction, Cycle, CycleKind
 from torchmg.hierarchy.cycle import below
 
-Operator = Callable[[Tensor], Tensor]
+Operator = Callable[..., Any]
 Uses = Iterable[Operator]
 """One operator as it is at each of its uses in a cycle, in order: the same weights, norms of its own."""
+Smoother = Callable[[Tensor, Tensor], Tensor]
+Restrict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 PAPER = Cycle()
 
 
 def fas_cycle(
-    x: Tensor, restrict: Sequence[Uses], relax: Sequence[Uses], prolong: Sequence[Uses], cycle: Cycle = PAPER
+    u: Tensor,
+    restrict: Sequence[Uses],
+    relax: Sequence[Uses],
+    prolong: Sequence[Uses],
+    cycle: Cycle = PAPER,
+    *,
+    data: Tensor | None = None,
+    correction: Correction = "fas",
 ) -> Tensor:
-    """One cycle of the full approximation scheme; the default V(0,1) is the MGIC paper's Algorithm 1.
+    """One cycle of the full approximation scheme over features u, and data f where a level has any.
 
-    A visit of level l with x_l:    `pre` times  x_l <- B_l(x_l)
-                                    x_{l+1} = R_l x_l
-                                    y_{l+1} = x_{l+1} after one or two visits of level l + 1 (see `Cycle`)
-                                    x_l <- x_l + P_l(y_{l+1} - x_{l+1})
-                                    `post` times  x_l <- B_l(x_l)
-    A visit of the coarsest:        x_{L-1} <- B_{L-1}(x_{L-1}).
+    A visit of level l with u_l, f_l:    `pre` times  u_l <- relax_l(u_l, f_l)
+                                         (u_{l+1}, f_{l+1}) = restrict_l(u_l, f_l)
+                                         v_{l+1} = u_{l+1} after one or two visits of level l + 1 (see `Cycle`)
+                                         u_l <- u_l + prolong_l(v_{l+1} - u_{l+1})
+                                         `post` times  u_l <- relax_l(u_l, f_l)
+    A visit of the coarsest:             `solve` times  u_l <- relax_l(u_l, f_l).
 
-    Only the *difference* to what was restricted is prolonged, so identity relaxations make an identity cycle.
+    Without data it is the MGIC paper's Algorithm 1: every operator takes u alone. With data it is Algorithm 2 of the
+    MGiaD paper, where restrict also hands down the data R(f - A u) + A_c(u_c). Only the *difference* to what was
+    restricted is prolonged, so a cycle leaves alone what its relaxations leave alone.
 
     Args:
-        x: input on the finest level.
-        restrict: R_0 .. R_{L-2}; `restrict[l]` maps level l to l + 1, any norm included, once for each visit of l.
-        relax: B_0 .. B_{L-1}, shape-keeping, once for each of `cycle.relaxations`.
-        prolong: P_0 .. P_{L-2}; `prolong[l]` maps level l + 1 to l, any norm included, once for each visit of l.
+        u: features on the finest level.
+        restrict: `restrict[l]` maps level l to l + 1, any norm included, once for each visit of l; with data it returns
+            a pair.
+        relax: shape-keeping, once for each of `cycle.relaxations`.
+        prolong: `prolong[l]` maps level l + 1 to l, any norm included, once for each visit of l.
         cycle: which levels are visited how often.
+        data: f on the finest level, or None.
+        correction: see `Correction`.
 
     Returns:
-        y_0, of the shape of `x`.
+        u_0, of the shape of `u`.
     """
     down, smooth, up = ([iter(uses) for uses in levels] for levels in (restrict, relax, prolong))
 
-    def visit(level: int, x: Tensor, kind: CycleKind) -> Tensor:
-        if level + 1 == len(smooth):
-            return next(smooth[level])(x)
-        for _ in range(cycle.pre):
-            x = next(smooth[level])(x)
-        restricted = y = next(down[level])(x)
-        for coarser in below(kind, level, len(smooth)):
-            y = visit(level + 1, y, coarser)
-        x = x + next(up[level])(y - restricted)
-        for _ in range(cycle.post):
-            x = next(smooth[level])(x)
-        return x
+    def relaxed(times: int, level: int, u: Tensor, f: tuple[Tensor, ...]) -> Tensor:
+        for _ in range(times):
+            u = next(smooth[level])(u, *f)
+        return u
 
-    return visit(0, x, cycle.kind)
+    def visit(level: int, u: Tensor, f: tuple[Tensor, ...], kind: CycleKind) -> Tensor:
+        if level + 1 == len(smooth):
+            return relaxed(cycle.solve, level, u, f)
+        u = relaxed(cycle.pre, level, u, f)
+        restricted = next(down[level])(u, *f)
+        coarse, *g = restricted if f else (restricted,)
+        v = coarse
+        for coarser in below(kind, level, len(smooth)):
+            v = visit(level + 1, v, tuple(g), coarser)
+        u = u + next(up[level])(v - coarse if correction == "fas" else v)
+        return relaxed(cycle.post, level, u, f)
+
+    return visit(0, u, () if data is None else (data,), cycle.kind)
+
+
+def descend(u: Tensor, f: Tensor, restrict: Sequence[Restrict], relax: Sequence[Smoother]) -> list[Tensor]:
+    """The way down of a cycle, from which nothing comes back (a backslash cycle): the form of MgNet and MGiaD.
+
+    On every level l = 1 .. L:    u_l <- relax_l(u_l, f_l)
+    and to the next, if any:      (u_{l+1}, f_{l+1}) = restrict_l(u_l, f_l).
+
+    Args:
+        u: features on the finest level, zero in the papers.
+        f: data on the finest level.
+        restrict: from each level but the coarsest to the next.
+        relax: each level's smoothing, all its steps at once.
+
+    Returns:
+        u_l of every level, finest first.
+    """
+    features = []
+    for level, smooth in enumerate(relax):
+        if level > 0:
+            u, f = restrict[level - 1](u, f)
+        u = smooth(u, f)
+        features.append(u)
+    return features

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain
 from typing import NamedTuple, TypedDict, get_args
 
 from torch import Tensor, nn
@@ -25,8 +25,8 @@ from torchmg.hierarchy import (
     format_table,
 )
 from torchmg.nn.conv import check_input
-from torchmg.nn.cycle import Uses, fas_cycle
-from torchmg.nn.norm import NORMS, next_use
+from torchmg.nn.cycle import fas_cycle
+from torchmg.nn.norm import NORMS, all_uses, later_uses
 from torchmg.nn.relax import RELAXATIONS, RelaxationFactory, RelaxationName, middle_width
 from torchmg.nn.transfer import Prolongation, Restriction, TransferGroups, TransferInit, TransferWeights
 
@@ -119,17 +119,18 @@ class MGICBlock(nn.Module):
         self.transfer_norm: TransferNorm = transfer_norm
         self.dims: Dims = dims
         self.cycle = Cycle(cycle, pre, post)
-        self.hierarchy = Hierarchy(channels, group_size, coarsest, stop, group_rule, hidden, group_by)
+        self.hierarchy = Hierarchy(channels, group_size, coarsest, stop, group_rule, hidden, group_by, transfer_groups)
         levels = self.hierarchy.levels
         factory = relax if callable(relax) else partial(RELAXATIONS[relax], dims=dims)
         self.relax = nn.ModuleList(_build(factory, level.channels, level.groups) for level in levels)
 
         shared = transfer_weights == "transpose"
         self.restrict, self.prolong = nn.ModuleList(), nn.ModuleList()
-        for level in levels[:-1]:
+        for index, level in enumerate(levels[:-1]):
+            groups = self.hierarchy.groups_of_transfer(index)
             restriction = Restriction(
                 level.channels,
-                level.groups,
+                groups,
                 init=transfer_init,
                 order=transfer_groups,
                 norm=transfer_norm == "both",
@@ -142,23 +143,23 @@ class MGICBlock(nn.Module):
                 Prolongation.transpose_of(restriction, norm=norm, dims=dims)
                 if shared
                 else Prolongation(
-                    level.channels, level.groups, init=transfer_init, order=transfer_groups, norm=norm, dims=dims
+                    level.channels, groups, init=transfer_init, order=transfer_groups, norm=norm, dims=dims
                 )
             )
 
         visits, relaxations = self.cycle.visits(len(levels)), self.cycle.relaxations(len(levels))
-        self.relax_again = _again(self.relax, relaxations)
-        self.restrict_again = _again(self.restrict, visits[:-1])
-        self.prolong_again = _again(self.prolong, visits[:-1])
+        self.relax_again = later_uses(self.relax, relaxations)
+        self.restrict_again = later_uses(self.restrict, visits[:-1])
+        self.prolong_again = later_uses(self.prolong, visits[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """One cycle."""
         if self.dims == 0 and x.dim() > 2:
             return self(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
         check_input(x, self.hierarchy.channels, self.dims)
-        restrict = _uses(self.restrict, self.restrict_again)
-        relax = _uses(self.relax, self.relax_again)
-        prolong = _uses(self.prolong, self.prolong_again)
+        restrict = all_uses(self.restrict, self.restrict_again)
+        relax = all_uses(self.relax, self.relax_again)
+        prolong = all_uses(self.prolong, self.prolong_again)
         return fas_cycle(x, restrict, relax, prolong, self.cycle)
 
     def parts(self) -> Iterator[Part]:
@@ -200,22 +201,6 @@ def _build(factory: RelaxationFactory, channels: int, groups: int) -> nn.Module:
             "a relaxation factory must return an nn.Module that keeps the shape (batch, channels, H, W)."
         )
     return module
-
-
-def _again(modules: nn.ModuleList, uses: list[int]) -> nn.ModuleList:
-    """For each module those for its second and later uses; none where the module serves every time."""
-    return nn.ModuleList(
-        nn.ModuleList(use for _ in range(count - 1) if (use := next_use(module)) is not module)
-        for module, count in zip(modules, uses, strict=True)
-    )
-
-
-def _uses(modules: nn.ModuleList, again: nn.ModuleList) -> list[Uses]:
-    """Each module as it is at each of its uses."""
-    return [
-        [module, *others] if isinstance(others, nn.ModuleList) and len(others) else repeat(module)
-        for module, others in zip(modules, again, strict=True)
-    ]
 
 
 def _cost(module: nn.Module, again: nn.ModuleList, level: int, uses: int, seen: set[int]) -> Cost:

@@ -1,6 +1,9 @@
-"""Normalisations by the number of axes, and a second use of a module with norms of its own."""
+"""Normalisations by the number of axes, and later uses of a module with norms of their own."""
 
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
+from itertools import repeat
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -27,3 +30,19 @@ def next_use(module: nn.Module) -> nn.Module:
         return module
     weights = [p for part in parts if not isinstance(part, NORMS) for p in part.parameters(recurse=False)]
     return deepcopy(module, {id(weight): weight for weight in weights})
+
+
+def later_uses(modules: nn.ModuleList, uses: Sequence[int]) -> nn.ModuleList:
+    """For each module those for its second and later uses; none where the module serves every time."""
+    return nn.ModuleList(
+        nn.ModuleList(use for _ in range(count - 1) if (use := next_use(module)) is not module)
+        for module, count in zip(modules, uses, strict=True)
+    )
+
+
+def all_uses(modules: nn.ModuleList, later: nn.ModuleList) -> list[Iterable[Callable[..., Any]]]:
+    """Each module as it is at each of its uses, in order; `later` is what `later_uses` made."""
+    return [
+        [module, *others] if isinstance(others, nn.ModuleList) and len(others) else repeat(module)
+        for module, others in zip(modules, later, strict=True)
+    ]

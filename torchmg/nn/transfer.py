@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmg.hierarchy import Dims, TransferGroups, TransferInit, TransferWeights, check_choice, check_groups
-from torchmg.nn.conv import pointwise
+from torchmg.nn.conv import is_paired, pointwise
 from torchmg.nn.norm import batch_norm
 
 __all__ = ["Prolongation", "Restriction", "Transfer", "TransferGroups", "TransferInit", "TransferWeights"]
@@ -82,6 +82,12 @@ class Transfer(nn.Module):
     def dense_weight(self) -> Tensor:
         """The map without norm as a dense (out_channels, in_channels) matrix."""
         return torch.block_diag(*self.weight_view().chunk(self.groups))
+
+    def elementwise_macs(self, y: Tensor) -> int:
+        """MACs of a call that returned `y` and is no matrix product or convolution to a counter of those; else 0."""
+        if not is_paired(self.weight_view(), self.groups):
+            return 0
+        return self.rows.numel() * y[:, 0].numel()
 
     def extra_repr(self) -> str:
         """Widths and groups."""

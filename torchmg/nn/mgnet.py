@@ -1,0 +1,136 @@
+"""MgNet's data-feature relation: one level's maps A and B, the smoothing step, and the way to the next level.
+
+The relation A u = f between features u and data f is solved approximately by residual corrections (He and Xu, "MgNet",
+2019; MGiaD paper, section III). The same relation serves between resolutions (MgNet) and between widths (SiC).
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from torchmg.errors import UsageError
+from torchmg.hierarchy import Dims, NormUses, Share, SmootherKind, check_choice
+from torchmg.nn.conv import grouped_conv
+from torchmg.nn.norm import batch_norm
+from torchmg.nn.polynomial import PolynomialFeature
+
+
+class DataFeature(nn.Module):
+    """The relation A u = f of one level, and its smoothing steps.
+
+    u and f are (batch, channels, *spatial). Step i is
+
+        u <- u + relu(N_B^i(B^i(relu(N_A^i(f - A^i u)))))        (MGiaD paper, Eq. 3 with its norms and activations)
+
+    with 3x3 convolutions A and B without bias and batch norms N.
+
+    Args:
+        channels: width of u and f.
+        groups: into how many groups A and B are cut; 1 couples all channels.
+        steps: how many smoothing steps there are (the papers' nu; eta_pre + eta_post on a level in channels).
+        share: see `Share`. With `none`, what passes between levels uses the first step's A.
+        norms: see `NormUses`.
+        smoother: see `SmootherKind`; a polynomial has one set of coefficients for each B that `share` asks for.
+        degree: of the polynomial, 1 to 4.
+        dims: spatial axes, 0 for vectors.
+
+    Raises:
+        GroupError: `groups` does not divide the width.
+        UsageError: no steps, or a degree outside 1 to 4.
+        UnknownNameError: an unknown choice; the message names the nearest.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        groups: int = 1,
+        *,
+        steps: int = 2,
+        share: Share = "level",
+        norms: NormUses = "use",
+        smoother: SmootherKind = "conv",
+        degree: int = 1,
+        dims: Dims = 2,
+    ) -> None:
+        super().__init__()
+        if not isinstance(steps, int) or steps < 1:
+            raise UsageError(f"steps must be a whole number of smoothing steps, at least 1; got {steps!r}.")
+        check_choice("share", share, get_args(Share))
+        check_choice("norms", norms, get_args(NormUses))
+        check_choice("smoother", smoother, get_args(SmootherKind))
+        self.channels, self.groups, self.steps = channels, groups, steps
+
+        def conv() -> nn.Module:
+            return grouped_conv(channels, channels, 3, groups=groups, dims=dims)
+
+        def feature() -> nn.Module:
+            return conv() if smoother == "conv" else PolynomialFeature(smoother, degree)
+
+        own = {"level": (1, 1), "A": (1, steps), "none": (steps, steps)}[share]
+        uses = steps if norms == "use" else 1
+        self.data_maps = nn.ModuleList(conv() for _ in range(own[0]))
+        self.feature_maps = nn.ModuleList(feature() for _ in range(own[1]))
+        self.data_norms = nn.ModuleList(batch_norm(channels, dims) for _ in range(uses))
+        self.feature_norms = nn.ModuleList(batch_norm(channels, dims) for _ in range(uses))
+        self.act = nn.ReLU()
+
+    @property
+    def finest(self) -> "DataFeature":
+        """The relation that passes between resolutions: this one."""
+        return self
+
+    def data(self, u: Tensor) -> Tensor:
+        """A u."""
+        return self.data_maps[0](u)
+
+    def residual(self, u: Tensor, f: Tensor) -> Tensor:
+        """F - A u."""
+        return f - self.data(u)
+
+    def step(self, i: int, u: Tensor, f: Tensor) -> Tensor:
+        """Smoothing step i, counted from 0."""
+        data_map, feature_map = _at(self.data_maps, i), _at(self.feature_maps, i)
+        r = self.act(_at(self.data_norms, i)(f - data_map(u)))
+        r = feature_map(r, data_map) if isinstance(feature_map, PolynomialFeature) else feature_map(r)
+        return u + self.act(_at(self.feature_norms, i)(r))
+
+    def uses(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
+        """The smoothing steps in order, (u, f) -> u each."""
+        return (partial(self.step, i) for i in range(self.steps))
+
+    def forward(self, u: Tensor, f: Tensor) -> Tensor:
+        """All steps, one after the other."""
+        for step in self.uses():
+            u = step(u, f)
+        return u
+
+
+def _at(modules: nn.ModuleList, i: int) -> nn.Module:
+    """The i-th use's module, where one may serve all uses."""
+    return modules[i % len(modules)]
+
+
+def coarsen(
+    u: Tensor,
+    f: Tensor,
+    fine: DataFeature,
+    coarse: DataFeature,
+    restrict: Callable[[Tensor], Tensor],
+    project: Callable[[Tensor], Tensor] | None,
+) -> tuple[Tensor, Tensor]:
+    """Features and data of the next level (MGiaD paper, Eqs. 6 and 7, between resolutions as between widths).
+
+        u_c = Pi u,    f_c = R(f - A u) + A_c u_c        with the full approximation scheme
+        u_c = 0,       f_c = R(f - A u)                  without (`project` None)
+
+    Returns:
+        (u_c, f_c).
+    """
+    data = restrict(fine.residual(u, f))
+    if project is None:
+        return torch.zeros_like(data), data
+    features = project(u)
+    return features, data + coarse.data(features)
