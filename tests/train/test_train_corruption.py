@@ -288,6 +288,14 @@ def test_any_damage_and_on(half: Path, whole: Path, data: st.DataObject) -> None
         check_any(run, data, whole)
 
 
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(run: RunFolder) -> None:
+    path = run.path / "environment.json"
+    assert run.layout() == "channels_last"
+    path.unlink()
+    os.mkfifo(path)
+    assert run.layout() is None
+
+
 def test_every_bit_of_a_checkpoint_counts(run: RunFolder) -> None:
     content = run.checkpoint.read_bytes()
     for place in range(0, len(content), 97):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from torchmg.errors import CheckpointError
+from torchmg.train.files import read_text
 from torchmg.train.folder import RunFolder
 from torchmg.train.recipe import Recipe
 
@@ -75,7 +76,7 @@ def read_record(path: Path) -> tuple[Recipe, dict[str, Any]]:
         UsageError: its recipe has settings that this version does not know.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path}, line {error.lineno}: {error.msg}. It is not a record, or damaged.") from error
     except (OSError, UnicodeDecodeError) as error:

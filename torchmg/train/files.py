@@ -11,6 +11,18 @@ from typing import Any
 from torchmg.errors import CheckpointError
 
 
+def read_text(path: Path) -> str:
+    """The text of a regular file; of a pipe in its place, where reading would wait for a writer for ever, an error.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    if os.path.lexists(path) and not path.is_file():
+        raise OSError("it is not a regular file")
+    return path.read_text(encoding="utf-8")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Say in one sentence when the system refuses to write `path`.

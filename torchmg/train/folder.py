@@ -24,7 +24,7 @@ from torch import nn
 
 from torchmg.errors import CheckpointError, CheckpointWarning, ResumeError, UsageError
 from torchmg.train.checkpoint import PREVIOUS, read_checkpoint
-from torchmg.train.files import set_aside, write_atomic, write_json, write_text, writing
+from torchmg.train.files import read_text, set_aside, write_atomic, write_json, write_text, writing
 from torchmg.train.recipe import Recipe, load_recipe
 from torchmg.train.seal import digest
 
@@ -124,8 +124,6 @@ class RunFolder:
             CheckpointWarning: `config.json` was damaged or missing and has been written anew.
         """
         try:
-            if not self.config.is_file():  # opening a pipe would wait for somebody to write into it
-                raise UsageError(f"{self.config} is missing or is not a regular file.")
             return load_recipe(self.config)
         except UsageError:
             if (recipe := self._checkpointed_recipe()) is None:
@@ -154,9 +152,7 @@ class RunFolder:
         if not os.path.lexists(path):
             return None
         try:
-            if not path.is_file():
-                raise ValueError("it is not a regular file")
-            record = json.loads(path.read_text())
+            record = json.loads(read_text(path))
             if not isinstance(record, dict) or "recipe" not in record:
                 raise ValueError("it is not the record of a run")
             if record.pop("sha256", None) not in (None, _digest(record)):
@@ -169,7 +165,7 @@ class RunFolder:
     def layout(self) -> str | None:
         """The memory layout that this run has used so far; None for a new run."""
         try:
-            return json.loads((self.path / "environment.json").read_text()).get("layout")
+            return json.loads(read_text(self.path / "environment.json")).get("layout")
         except (OSError, ValueError, AttributeError):
             return None  # then it is chosen anew, at the price of the last bits
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from torchmg.errors import MissingExtraError, TorchmgError
 from torchmg.hierarchy import check_choice
-from torchmg.train.files import write_json
+from torchmg.train.files import read_text, write_json
 from torchmg.train.recipe import LoggerName
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Logs:
 
     def __enter__(self) -> Self:
         kept = self._folder / "loggers.json"
-        ids: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
+        ids: dict[str, str] = json.loads(read_text(kept)) if kept.exists() else {}
         for name in self._names:
             try:
                 logger, ids[name] = _OPENED[name](self._folder, ids.get(name))

@@ -17,6 +17,7 @@ from torchmg.errors import UnknownNameError, UsageError, did_you_mean
 from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import MODELS, find
 from torchmg.models.options import ModelOptions
+from torchmg.train.files import read_text
 
 Decay = Literal["all", "weights"]
 Schedule = Literal["cosine", "step"]
@@ -247,7 +248,7 @@ def load_recipe(path: Path) -> Recipe:
         UsageError: the file is missing or is not a recipe.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not a readable recipe: {error}") from error
     if not isinstance(values, dict):

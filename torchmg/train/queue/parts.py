@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from torchmg.errors import CheckpointError
-from torchmg.train.files import write_json
+from torchmg.train.files import read_text, write_json
 
 LIMIT = 15 * 2**20
 """Bytes that a part has at most."""
@@ -63,7 +63,7 @@ def read_index(parts: Path) -> dict[str, Any] | None:
             raise CheckpointError(f"{path} is missing beside the parts that it belongs to. Copy it too.")
         return None
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(read_text(path))
         if index["format"] != 1:
             raise CheckpointError(f"{path} has another format than this torchmg reads (1).")
         plain = [Path(part["name"]).name == part["name"] for part in index["parts"]]

@@ -17,7 +17,7 @@ from secrets import token_hex
 from typing import Any
 
 from torchmg.errors import CheckpointError, TorchmgError, UsageError
-from torchmg.train.files import write_json
+from torchmg.train.files import read_text, write_json
 from torchmg.train.queue.jobs import Job, Queue
 from torchmg.train.queue.parts import LIMIT, pack, read_index, unpack
 
@@ -187,6 +187,6 @@ def _continues(history: Sequence[str], earlier: Sequence[str]) -> bool:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.") from error
