@@ -15,7 +15,7 @@ from torchmg import cli
 from torchmg.data.names import AUGMENTATIONS, DATASETS
 from torchmg.errors import UnknownNameError, UsageError
 from torchmg.models import resnet_cifar
-from torchmg.models.catalog import MODELS
+from torchmg.models.catalog import MODELS, select
 from torchmg.models.options import ModelOptions
 from torchmg.models.registry import option_names
 from torchmg.nn import shortcut, transfer
@@ -225,7 +225,25 @@ def test_every_option_reaches_the_model(name: str) -> None:
         "cycle": "W",
         "pre": 1,
         "post": 2,
+        "eta_pre": 2,
+        "eta_post": 0,
+        "steps": 1,
+        "share": "A",
+        "norms": "level",
+        "smoother": "chebyshev",
+        "degree": 3,
+        "correction": "plain",
+        "correction_act": True,
+        "fas": False,
+        "channel_fas": False,
+        "grid_transfer": "dense",
+        "grid_init": "frozen",
+        "grid_norm": True,
+        "residual_act": True,
     }
     given = ModelOptions(**{name: values[name]}).given()
     assert given == {name: values[name]}
-    torchmg.create("mgic_resnet20", **given)
+    takers = [entry.name for entry in select("*20") if name in option_names(entry)]
+    assert takers
+    for model in takers:
+        torchmg.create(model, **given)
