@@ -291,6 +291,8 @@ def test_any_damage_and_on(half: Path, whole: Path, data: st.DataObject) -> None
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(run: RunFolder) -> None:
     path = run.path / "environment.json"
     assert run.layout() == "channels_last"
+    path.write_text(path.read_text().replace("channels_last", "bhannels_last"))
+    assert run.layout() is None
     path.unlink()
     os.mkfifo(path)
     assert run.layout() is None

@@ -43,7 +43,7 @@ class PolynomialFeature(nn.Module):
     def __init__(self, kind: SmootherKind, degree: int = 1) -> None:
         super().__init__()
         check_choice("smoother", kind, get_args(SmootherKind)[1:])
-        if degree not in (1, 2, 3, 4):
+        if not isinstance(degree, int) or not 1 <= degree <= 4:
             raise UsageError(f"degree must be 1, 2, 3 or 4; got {degree!r}.")
         self.kind: SmootherKind = kind
         self.degree = degree

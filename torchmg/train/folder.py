@@ -165,9 +165,11 @@ class RunFolder:
     def layout(self) -> str | None:
         """The memory layout that this run has used so far; None for a new run."""
         try:
-            return json.loads(read_text(self.path / "environment.json")).get("layout")
+            layout = json.loads(read_text(self.path / "environment.json")).get("layout")
         except (OSError, ValueError, AttributeError):
-            return None  # then it is chosen anew, at the price of the last bits
+            layout = None
+        # What was lost or damaged is chosen anew, at the price of the last bits.
+        return layout if layout in ("channels_last", "channels_first") else None
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write where the run runs (the last device, if it moved)."""
