@@ -83,7 +83,7 @@ def test_coarsening_is_equations_6_and_7() -> None:
     assert torch.allclose(plain[1], data)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     width=st.integers(1, 4),
     groups=st.integers(1, 4),
