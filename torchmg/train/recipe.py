@@ -249,6 +249,8 @@ def load_recipe(path: Path) -> Recipe:
     """
     try:
         values = json.loads(read_text(path))
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} is missing.") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is not a readable recipe: {error}") from error
     if not isinstance(values, dict):
