@@ -1,9 +1,10 @@
-"""Write the results table of README.md from the records in results/.
+"""Write the tables of README.md and docs/verify.md from the records in results/ and benchmarks/.
 
-    python tools/results.py            rewrites the part between the markers
-    python tools/results.py --check    fails when the table is not what the records say
+    python tools/results.py            rewrites the parts between the markers
+    python tools/results.py --check    fails when a table is not what the records say
 
-A record is the `record.json` of a finished run, copied to results/ under the name `<recipe>_s<seed>.json`.
+A record in results/ is the `record.json` of a finished run, copied there under the name `<recipe>_s<seed>.json`;
+benchmarks/verify.json is what `torchmg verify --json` printed.
 """
 
 import json
@@ -44,11 +45,20 @@ def epochs(recipe: dict) -> str:
     return f"{recipe['epochs']} of {whole}" if recipe["epochs"] < whole else str(recipe["epochs"])
 
 
-def updated(text: str, records: list[dict]) -> str:
-    """The README with a fresh table between its markers."""
+def verified(record: dict) -> str:
+    """A markdown table, a row per check, with what it ran on below."""
+    columns = list(record["rows"][0])
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    lines += [f"| {' | '.join('-' if v is None else v for v in row.values())} |" for row in record["rows"]]
+    here = record["environment"]
+    return "\n".join([*lines, "", f"{record['note']} torch {here['torch']}, {here['processor']}, {here['date']}."])
+
+
+def updated(text: str, fresh: str) -> str:
+    """The page with a fresh table between its markers."""
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n\n{table(records)}\n\n{END}{tail}"
+    return f"{head}{BEGIN}\n\n{fresh}\n\n{END}{tail}"
 
 
 def load_records() -> list[dict]:
@@ -58,16 +68,20 @@ def load_records() -> list[dict]:
 
 
 def main() -> int:
-    """Rewrite or check README.md."""
-    readme = ROOT / "README.md"
-    fresh = updated(readme.read_text(), load_records())
-    if "--check" in sys.argv[1:]:
-        if fresh != readme.read_text():
-            print("README.md's results are not what results/ holds; run: python tools/results.py", file=sys.stderr)
-            return 1
-        return 0
-    readme.write_text(fresh)
-    return 0
+    """Rewrite or check the pages."""
+    pages = {
+        ROOT / "README.md": table(load_records()),
+        ROOT / "docs" / "verify.md": verified(json.loads((ROOT / "benchmarks" / "verify.json").read_text())),
+    }
+    stale = 0
+    for page, fresh in pages.items():
+        text = updated(page.read_text(), fresh)
+        if "--check" not in sys.argv[1:]:
+            page.write_text(text)
+        elif text != page.read_text():
+            print(f"{page.name} is not what the records say; run: python tools/results.py", file=sys.stderr)
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ COMMANDS = {
         "compare": "train models alike, set them side by side, draw the trade-off",
         "plot": "learning curves, trade-offs and hierarchies as pictures",
     },
+    "measure": {
+        "verify": "the mathematics, against theory, known solutions and pyamg",
+    },
 }
 """Group -> command -> what it does."""
 
