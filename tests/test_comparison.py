@@ -19,7 +19,12 @@ from torchmg.models.options import ModelOptions
 from torchmg.train.recipe import Recipe, recipe
 
 TINY = recipe("digits", epochs=1, batch_size=50, lr=0.1, options=ModelOptions(width=0.25, group_size=2, coarsest=4))
-TIMES = {"resnet20": Latency(0.5, 0.4, 0.7), "mgic_resnet20": Latency(0.75, 0.7, 0.9)}
+DEFAULT = ("resnet20", "mgic_resnet20", "mgiad20")
+TIMES = {
+    "resnet20": Latency(0.5, 0.4, 0.7),
+    "mgic_resnet20": Latency(0.75, 0.7, 0.9),
+    "mgiad20": Latency(1.0, 0.9, 1.1),
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,7 @@ def records(folder: Path, model: str) -> list[dict]:
 
 def test_files(compared: Comparison) -> None:
     names = {path.name for path in compared.folder.iterdir()}
-    runs = {f"{model}_s{seed}" for model in ("resnet20", "mgic_resnet20") for seed in (0, 1)}
+    runs = {f"{model}_s{seed}" for model in DEFAULT for seed in (0, 1)}
     assert names == runs | {"tradeoff.csv", "tradeoff.png", "tradeoff.svg"}
     assert "digits, 1 epochs, 2 seeds" in (compared.folder / "tradeoff.svg").read_text()
 
@@ -71,7 +76,7 @@ def test_models_differ_in_nothing_but_themselves(compared: Comparison) -> None:
 def test_the_csv_is_the_records(compared: Comparison) -> None:
     with (compared.folder / "tradeoff.csv").open() as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["resnet20", "mgic_resnet20"]
+    assert list(rows) == list(DEFAULT)
     for model, row in rows.items():
         runs = records(compared.folder, model)
         for split in ("train", "test"):
@@ -84,12 +89,13 @@ def test_the_csv_is_the_records(compared: Comparison) -> None:
         assert [float(row[f"ms_{name}"]) for name in ("median", "low", "high")] == list(TIMES[model])
     assert float(rows["resnet20"]["ms_over_dense"]) == 1.0
     assert float(rows["mgic_resnet20"]["ms_over_dense"]) == 1.5
+    assert float(rows["mgiad20"]["ms_over_dense"]) == 2.0
 
 
 def test_the_table_for_people(compared: Comparison) -> None:
     text = str(compared.table())
-    lines = {line.split()[0]: line for line in text.splitlines() if "resnet20" in line}
-    for model in ("resnet20", "mgic_resnet20"):
+    lines = {line.split()[0]: line for line in text.splitlines() if line.startswith(DEFAULT)}
+    for model in DEFAULT:
         runs = records(compared.folder, model)
         for split in ("train", "test"):
             values = [run[f"{split}_accuracy"] for run in runs]

@@ -22,20 +22,33 @@ from torchmg.nn import shortcut, transfer
 from torchmg.train import recipe as module
 from torchmg.train.loop import Run
 from torchmg.train.recipe import BASES, Recipe, load_recipe, recipe, recipe_names
+from torchmg.train.schedule import learning_rate
 
 
 def test_every_name_makes_its_recipe() -> None:
-    assert set(BASES) == set(DATASETS)
+    assert set(BASES) == set(DATASETS) | {f"mgiad_{name}" for name in DATASETS if name != "digits"}
     assert len(recipe_names()) == len(BASES) * (1 + len(MODELS))
     for name in recipe_names():
         made = recipe(name)
-        assert made == replace(BASES[made.data], model=made.model)
-        assert made.name == name or name in BASES
+        base = f"mgiad_{made.data}" if name.startswith("mgiad_") else made.data
+        assert made == replace(BASES[base], model=made.model)
+        assert made.name == name.removeprefix("mgiad_") or name in BASES
+        assert name in BASES or made.command().startswith(f"torchmg train {name}")
     assert recipe("cifar10_mgic_resnet56").model == "mgic_resnet56"
     assert recipe("cifar100_mgic_resnet56").data == "cifar100"
     assert recipe("fashion_mnist_resnet18_cifar").data == "fashion_mnist"
     names = [f"{data}_resnet20" for data in ("digits", "fashion_mnist", "cifar10", "cifar100")]
-    assert recipe_names("resnet20") == names
+    assert recipe_names("resnet20")[:4] == names
+
+
+def test_the_mgiad_papers_settings() -> None:
+    for data in ("cifar10", "cifar100", "fashion_mnist"):
+        made = recipe(f"mgiad_{data}_mgiad18")
+        assert (made.data, made.model, made.epochs, made.batch_size) == (data, "mgiad18", 400, 128)
+        assert (made.lr, made.momentum, made.weight_decay) == (0.05, 0.9, 1e-4)
+    assert recipe("mgiad_cifar10").augment == "autoaugment"
+    rates = [learning_rate(recipe("mgiad_fashion_mnist"), epoch, 1) for epoch in (0, 24, 25, 49, 50, 399)]
+    assert rates == pytest.approx([0.05, 0.05, 0.005, 0.005, 0.0005, 0.05 * 0.1**15])
 
 
 def test_changes_make_another_value() -> None:

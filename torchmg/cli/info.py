@@ -38,5 +38,6 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{hierarchies}\n")
     args.output.give(counted.table(), hierarchies=hierarchies, citation=entry and entry.citation, recipes=recipes)
     if not args.output.json and entry:
-        print(f"\nsource   {entry.citation}\nrecipes  {', '.join(recipes)}  (ours; torchmg train RECIPE)")
+        whose = "torchmg train RECIPE; mgiad_: that paper's settings, the others ours"
+        print(f"\nsource   {entry.citation}\nrecipes  {', '.join(recipes)}  ({whose})")
     return 0

@@ -113,7 +113,7 @@ MODELS: Mapping[str, Entry] = MappingProxyType(
 """Name -> entry, dense before multigrid, small before large."""
 
 
-DEFAULT_COMPARISON = ("resnet20", "mgic_resnet20")
+DEFAULT_COMPARISON = ("resnet20", "mgic_resnet20", "mgiad20")
 """What `compare` trains when no models are named."""
 
 

@@ -167,20 +167,23 @@ class Recipe(Training):
 
     def command(self) -> str:
         """The command line that trains this recipe; `DATA_DIR` stands for where the data lies."""
-        if ":" in self.model:
-            base, name = replace(BASES[self.data], model=self.model), f"{self.data} --model {shlex.quote(self.model)}"
-        else:
-            base, name = recipe(self.name), self.name
-        words = ["torchmg train", name]
+        commands = [self._words(name, base) for name, base in BASES.items() if base.data == self.data]
+        return " ".join(min(commands, key=len))
+
+    def _words(self, name: str, base: "Recipe") -> list[str]:
+        """The command's words when it starts from the recipe called `name`."""
+        user = ":" in self.model
+        named = f"{name} --model {shlex.quote(self.model)}" if user else f"{name}_{self.model}"
+        words = [f"torchmg train {named}"]
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name == "options":
-                words += [f"--{key.replace('_', '-')} {given}" for key, given in self.options.given().items()]
-            elif value != getattr(base, f.name):
+                words += [_flag(key, given) for key, given in self.options.given().items()]
+            elif f.name != "model" and value != getattr(base, f.name):
                 words.append(_flag(f.name, value))
         if self.data != "digits":
             words.append("--data-dir DATA_DIR")
-        return " ".join(words)
+        return words
 
 
 def _flag(name: str, value: Any) -> str:
@@ -204,17 +207,30 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
         "fashion_mnist": Recipe(data="fashion_mnist", augment="crop_flip"),
         "cifar10": Recipe(data="cifar10", augment="crop_flip"),
         "cifar100": Recipe(data="cifar100", augment="crop_flip"),
+        "mgiad_cifar10": Recipe(data="cifar10", epochs=400, lr=0.05, augment="autoaugment"),
+        "mgiad_cifar100": Recipe(data="cifar100", epochs=400, lr=0.05, augment="crop_flip"),
+        "mgiad_fashion_mnist": Recipe(
+            data="fashion_mnist", epochs=400, lr=0.05, schedule="step", milestones=tuple(range(25, 400, 25))
+        ),
     }
 )
-"""Our settings for each data set. The digits are few, 1,438 to train on: hence small batches, smoothed labels and more
-decay; they are shifted but not mirrored, because a mirrored digit is another sign."""
+"""Settings by name. Those named after a data set are ours. The digits are few, 1,438 to train on: hence small batches,
+smoothed labels and more decay; they are shifted but not mirrored, because a mirrored digit is another sign.
+
+Those that start with `mgiad_` are the MGiaD paper's: batch 128, 400 epochs, rate 0.05, weight decay 1e-4, a cosine, or
+for FashionMNIST a tenth every 25 epochs. The paper does not name its augmentation. Its training accuracies do: below
+98 % on CIFAR-10, near 100 % on the others, as with AutoAugment on the first, crops and flips on the second, and nothing
+on the third; a later project of the authors trains so. `augment="crop_flip"` for CIFAR-10 is the other reading:
+training accuracy then has nothing to hold it below 100 %, and the gap to the test that the paper reports cannot come
+out. Where the authors' code steps the cosine by epochs, ours falls with every step."""
 
 
 def recipe(name: str, **changes: Any) -> Recipe:
     """A recipe by name: a data set, or a data set and a model as in `cifar10_mgic_resnet56`.
 
     Args:
-        name: `digits`, `fashion_mnist`, `cifar10` or `cifar100`, alone or followed by `_` and a model of the catalogue.
+        name: `digits`, `fashion_mnist`, `cifar10`, `cifar100`, or the MGiaD paper's settings `mgiad_cifar10`,
+            `mgiad_cifar100`, `mgiad_fashion_mnist`; alone or followed by `_` and a model of the catalogue.
         **changes: fields of `Recipe` to change.
 
     Raises:
