@@ -85,7 +85,10 @@ def test_the_csv_is_the_records(compared: Comparison) -> None:
             assert float(row[f"{split}_std"]) == stdev(values)
         assert int(row["parameters"]) == runs[0]["parameters"]
         assert int(row["macs"]) == runs[0]["macs"]
-        assert (row["seeds"], row["family"]) == ("2", "mgic" if model.startswith("mgic") else "resnet")
+        assert (row["seeds"], row["family"]) == (
+            "2",
+            {"mgic_resnet20": "mgic", "mgiad20": "mgiad"}.get(model, "resnet"),
+        )
         assert [float(row[f"ms_{name}"]) for name in ("median", "low", "high")] == list(TIMES[model])
     assert float(rows["resnet20"]["ms_over_dense"]) == 1.0
     assert float(rows["mgic_resnet20"]["ms_over_dense"]) == 1.5
