@@ -20,6 +20,9 @@ COMMANDS = {
         "count": "parameters and MACs of a model, yours too, by role, level, kind or module",
         "doctor": "what this installation can do, and what is wrong with it",
     },
+    "measure": {
+        "scale": "parameters and MACs of a block over its width, with fitted exponents",
+    },
     "make": {
         "train": "train a recipe, or continue a run",
         "queue": "train many recipes within an allowance of time, and go on elsewhere",
