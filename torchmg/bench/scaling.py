@@ -54,7 +54,7 @@ FAMILIES: Mapping[str, Builder] = MappingProxyType(
         ),
     }
 )
-"""Name -> one block of (channels, group_size, coarsest): the fully coupled ones and the multigrid ones in their place."""
+"""Name -> one block of (channels, group_size, coarsest): fully coupled ones and the multigrid ones in their place."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Growth:
 
     @property
     def slopes(self) -> tuple[float, ...]:
-        """d log(count) / d log(width) between each width and the next wider one."""
+        """Of log(count) over log(width), between each width and the next wider one."""
         points = pairwise(zip(self.widths, self.counts, strict=True))
         return tuple(log(m / n) / log(c / b) for (b, n), (c, m) in points)
 

@@ -65,7 +65,6 @@ def widths_of(text: str) -> list[int]:
     while 2 * widths[-1] <= high:
         widths.append(2 * widths[-1])
     if widths[-1] != high:
-        raise UsageError(
-            f"Doublings of {low} do not meet {high}. Nearest: {low}:{widths[-1]} or {low}:{2 * widths[-1]}."
-        )
+        near = " or ".join(f"{low}:{width}" for width in (widths[-1], 2 * widths[-1]) if width > low)
+        raise UsageError(f"Doublings of {low} do not meet {high}. Nearest: {near}.")
     return widths

@@ -1,6 +1,7 @@
 """Parameters and MACs over width, both axes logarithmic, so that a power of the width is a straight line."""
 
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from torchmg.plot.picture import INK, PALE, Picture, appearance, check_stem, dra
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+TICKS = 7
+"""As many widths have room below an axis."""
 APART = 2.5
 """Factor between the guides and the counts nearest to them."""
 
@@ -64,7 +67,13 @@ def _guides(axes: "Axes", growths: Sequence[Growth]) -> None:
         ends = (start, start * ratio**exponent)
         axes.plot((widths[0], widths[-1]), ends, color=PALE, linestyle="--", linewidth=1.0, zorder=1)
         axes.annotate(
-            f"{exponent}", (widths[-1], ends[1]), (5, 0), textcoords="offset points", va="center", color=INK, fontsize=9
+            f"slope {exponent}",
+            (widths[-1], ends[1]),
+            (-4, 5),
+            textcoords="offset points",
+            ha="right",
+            color=INK,
+            fontsize=9,
         )
 
 
@@ -74,7 +83,7 @@ def _scale(axes: "Axes", widths: Sequence[int]) -> None:
 
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(widths))
+    axes.xaxis.set_major_locator(FixedLocator(widths[:: -ceil(len(widths) / TICKS)]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
