@@ -1,8 +1,5 @@
 """The hierarchy of resolutions of an MgNet or MGiaD, as a table."""
 
-from collections.abc import Iterable
-from itertools import chain
-
 from torch import nn
 
 from torchmg.models.mgnet import MgNet
@@ -22,23 +19,25 @@ def resolutions(model: MgNet) -> Table:
     """
     smoothers = [s for s in model.smoothers if isinstance(s, DataFeature | SiC)]
     in_channels = any(isinstance(smoother, SiC) for smoother in smoothers)
-    rows = []
-    for level, smoother in enumerate(smoothers):
-        finest = smoother.finest
-        row: list[Cell] = [level, f"1/{2**level}", finest.channels, finest.groups, finest.steps, *_parameters(smoother)]
-        if in_channels:
-            row[3:3] = [len(smoother.relax) if isinstance(smoother, SiC) else 1]
-            row.append(_transfers(smoother) if isinstance(smoother, SiC) else 0)
-        last = level == len(smoothers) - 1
-        row += [None if last else _size(model.restrict[level]), None]
-        if not last and len(model.project):
-            row[-1] = _size(model.project[level])
-        rows.append(row)
-    columns = ["level", "size", "channels", "groups", "steps", "A and B", "norms"]
+    rows = [_row(model, level, smoother, in_channels) for level, smoother in enumerate(smoothers)]
+    title, note = _title(model, "MGiaD" if in_channels else "MgNet"), _note(model)
+    return Table(list(rows[0]), [list(row.values()) for row in rows], title, note)
+
+
+def _row(model: MgNet, level: int, smoother: DataFeature | SiC, in_channels: bool) -> dict[str, Cell]:
+    """Column -> cell of one resolution; without cycles over widths the columns that tell of them are left out."""
+    sic = smoother if isinstance(smoother, SiC) else None
+    finest, relations = smoother.finest, [r for r in smoother.modules() if isinstance(r, DataFeature)]
+    norms = _size(*(m for r in relations for m in r.modules() if isinstance(m, NORMS)))
+    row: dict[str, Cell] = {"level": level, "size": f"1/{2**level}", "channels": finest.channels}
     if in_channels:
-        columns[3:3] = ["widths"]
-        columns.append("channel transfers")
-    return Table([*columns, "R", "Pi"], rows, _title(model, "MGiaD" if in_channels else "MgNet"), _note(model))
+        row["widths"] = len(sic.relax) if sic else 1
+    row |= {"groups": finest.groups, "steps": finest.steps, "A and B": _size(*relations) - norms, "norms": norms}
+    if in_channels:
+        row["channel transfers"] = _size(sic) - _size(sic.relax) if sic else 0
+    for name, transfers in (("R", model.restrict), ("Pi", model.project)):
+        row[name] = _size(transfers[level]) if level < len(transfers) else None
+    return row
 
 
 def _title(model: MgNet, kind: str) -> str:
@@ -51,19 +50,6 @@ def _note(model: MgNet) -> str:
     return f"parameters {_size(model):,}, of which stem {_size(model.stem):,}, head {_size(model.head):,}"
 
 
-def _parameters(smoother: DataFeature | SiC) -> tuple[int, int]:
-    """(of A and B, of their norms)."""
-    relations = [r for r in smoother.modules() if isinstance(r, DataFeature)]
-    norms = _size(*(m for r in relations for m in r.modules() if isinstance(m, NORMS)))
-    return _size(*relations) - norms, norms
-
-
-def _transfers(smoother: SiC) -> int:
-    """Of R, Pi and P between widths, norms included."""
-    return _size(smoother) - _size(smoother.relax)
-
-
 def _size(*modules: nn.Module) -> int:
     """Parameters of some modules, each tensor once."""
-    every: Iterable[nn.Parameter] = chain.from_iterable(module.parameters() for module in modules)
-    return sum(parameter.numel() for parameter in {id(p): p for p in every}.values())
+    return sum(parameter.numel() for parameter in nn.ModuleList(modules).parameters())
