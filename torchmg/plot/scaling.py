@@ -69,9 +69,10 @@ def _guides(axes: "Axes", growths: Sequence[Growth]) -> None:
         axes.annotate(
             f"slope {exponent}",
             (widths[-1], ends[1]),
-            (-4, 5),
+            (-4, 5 if exponent == 2 else -12),  # away from the counts
             textcoords="offset points",
             ha="right",
+            va="bottom" if exponent == 2 else "top",
             color=INK,
             fontsize=9,
         )
