@@ -9,7 +9,10 @@ from matplotlib.patches import Rectangle
 
 import torchmg
 from torchmg.errors import UnknownNameError, UsageError
+from torchmg.hierarchy import Cycle
+from torchmg.hierarchy.data_feature import sic_costs
 from torchmg.nn import MGICBlock
+from torchmg.nn.sic import SiC
 from torchmg.plot import hierarchy
 
 
@@ -43,6 +46,36 @@ def test_numbers_are_the_closed_form_s(options: dict, tmp_path: Path) -> None:
     assert f"net, stages.2.1: {len(costs)} levels, {total:,} parameters" in text
 
 
+@pytest.mark.parametrize("fas", [True, False])
+def test_smoothing_in_channels_has_a_projection_where_it_has_one(fas: bool, tmp_path: Path) -> None:
+    model = torchmg.create("mgiad20", channel_fas=fas, cycle="W", transfer_norm="both")
+    picture = hierarchy(model, tmp_path / "h", name="net")
+    levels = torchmg.Hierarchy(64, 8, 16, stop="ge", transfer_groups="pair")
+    costs = sic_costs(levels, Cycle("W", 1, 1, solve=2), fas=fas, transfer_norm="both")
+    sic = model.get_submodule("smoothers.2")
+    assert isinstance(sic, SiC)
+    counted = {
+        name: [
+            sum(
+                p.numel() for key, p in sic.named_parameters() if key.startswith((f"{name}.{i}.", f"{name}_again.{i}."))
+            )
+            for i in range(2)
+        ]
+        for name in ("restrict", "project", "prolong")
+        if fas or name != "project"
+    }
+    assert list(picture.rows.columns[5:]) == list(counted)
+    read = [dict(zip(picture.rows.columns, row, strict=True)) for row in picture.rows.rows]
+    assert [row["relax"] for row in read] == [cost.relax.parameters for cost in costs]
+    for name, expected in counted.items():
+        assert [row[name] for row in read] == [*expected, None]
+    text = texts(picture.files[1])
+    total = sum(p.numel() for p in sic.parameters())
+    assert f"net, smoothers.2: 3 levels, {total:,} parameters, W(1,1) cycle" in text
+    assert all(f"{name} {n:,}" in text for name, numbers in counted.items() for n in numbers)
+    assert "u, f" in text
+
+
 def test_a_block_by_name_and_a_block_itself(tmp_path: Path) -> None:
     model = torchmg.create("mgic_resnet20")
     assert hierarchy(model, tmp_path / "a", "stages.1.1").rows.title.startswith(
@@ -58,6 +91,8 @@ def test_what_cannot_be_drawn(tmp_path: Path) -> None:
         hierarchy(torchmg.create("mgic_resnet20"), tmp_path / "h", "stages.2.9", "net")
     with pytest.raises(UsageError, match=r"resnet20 has no hierarchy.*Models that have: mgic_resnet20, mgic_resnet32"):
         hierarchy(torchmg.create("resnet20"), tmp_path / "h", name="resnet20")
+    with pytest.raises(UsageError, match=r"mgnet20 has no hierarchy of widths, only of resolutions \(torchmg info"):
+        hierarchy(torchmg.create("mgnet20"), tmp_path / "h", name="mgnet20")
 
 
 def test_the_same_picture_twice(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ COMMANDS = {
         "plot": "learning curves, trade-offs and hierarchies as pictures",
     },
     "measure": {
+        "scale": "parameters and MACs of a block over its width, with fitted exponents",
         "verify": "the mathematics, against theory, known solutions and pyamg",
     },
 }

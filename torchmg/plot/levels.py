@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
+from torchmg.hierarchy.cost import Cost, LevelCost
 from torchmg.models.catalog import MODELS
+from torchmg.models.mgnet import MgNet
 from torchmg.nn.mgic import MGICBlock
+from torchmg.nn.sic import SiC
 from torchmg.plot.picture import COLOURS, INK, Picture, check_stem, drawing, save
 from torchmg.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLUMNS = ("level", "channels", "groups", "group_size", "relax", "restrict", "prolong")
+Block = MGICBlock | SiC
+"""What has a hierarchy of widths."""
+LEVEL = ("level", "channels", "groups", "group_size", "relax")
+"""Columns of the table, followed by the block's transfers."""
 WIDTH, BOX, BETWEEN = 6.0, 0.5, 0.55
 """Inches: of the finest box, of every box from top to bottom, between two boxes."""
 CHARACTER = 0.085
@@ -42,10 +48,10 @@ class Box:
 
 
 def hierarchy(model: nn.Module, stem: str | Path = "hierarchy", block: str | None = None, name: str = "") -> Picture:
-    """Draw the levels of one MGIC block of a model, with the parameters that each really has.
+    """Draw the levels of one block of a model, MGIC or smoothing in channels, with the parameters that each has.
 
     Args:
-        model: any module with an `MGICBlock` in it, or the block itself.
+        model: any module with an `MGICBlock` or `SiC` in it, or the block itself.
         stem: file name without ending; `.png`, `.svg` and `.csv` are written, those of an earlier picture replaced.
         block: path of the block inside the model, such as `stages.2.1`; default: the first of the widest ones.
         name: the model's, for the title; default: its class.
@@ -55,8 +61,8 @@ def hierarchy(model: nn.Module, stem: str | Path = "hierarchy", block: str | Non
         UsageError: the model has no hierarchy at all; or the files cannot be written or would replace another table.
         MissingExtraError: matplotlib is not installed.
     """
-    stem = check_stem(stem, COLUMNS)
     path, chosen = _block(model, block, name or type(model).__name__)
+    stem = check_stem(stem, _columns(chosen))
     table = _table(chosen, ", ".join(part for part in (name or type(model).__name__, path) if part))
     levels = chosen.hierarchy.levels
     boxes = [Box(i, level.channels, WIDTH * level.channels / levels[0].channels) for i, level in enumerate(levels)]
@@ -73,21 +79,37 @@ def hierarchy(model: nn.Module, stem: str | Path = "hierarchy", block: str | Non
             coupling = f"{level.groups} groups of {level.group_size}" if level.groups > 1 else "fully coupled"
             _write(axes, box, f"{level.channels} channels, {coupling}\n{cost.relax.parameters:,} parameters")
             if box.level + 1 < len(boxes):
-                _transfers(axes, box, boxes[box.level + 1], cost.restrict.parameters, cost.prolong.parameters)
-        _in_and_out(axes, boxes[0])
+                _arrows(axes, box, boxes[box.level + 1], _transfers(chosen, cost))
+        _in_and_out(axes, boxes[0], *(("u, f", "u") if isinstance(chosen, SiC) else ("x", "y")))
         return save(figure, stem, table)
 
 
-def _block(model: nn.Module, wanted: str | None, name: str) -> tuple[str, MGICBlock]:
+def _block(model: nn.Module, wanted: str | None, name: str) -> tuple[str, Block]:
     """Path and module of the block to draw."""
-    blocks = {path: module for path, module in model.named_modules() if isinstance(module, MGICBlock)}
+    blocks = {path: module for path, module in model.named_modules() if isinstance(module, Block)}
     if not blocks:
-        having = ", ".join([entry.name for entry in MODELS.values() if entry.dense is not None][:4])
-        raise UsageError(f"{name} has no hierarchy: every level is the finest one. Models that have: {having}, ...")
+        having = ", ".join([entry.name for entry in MODELS.values() if entry.family in ("mgic", "mgiad")][:4])
+        if isinstance(model, MgNet):
+            why = "no hierarchy of widths, only of resolutions (torchmg info prints it)"
+        else:
+            why = "no hierarchy: every level is the finest one"
+        raise UsageError(f"{name} has {why}. Models that have: {having}, ...")
     if wanted is not None and wanted not in blocks:
         raise UnknownNameError(f"{name} has no block '{wanted}'.{did_you_mean(wanted, blocks)}")
     path = wanted if wanted is not None else max(blocks, key=lambda p: blocks[p].hierarchy.channels)
     return path, blocks[path]
+
+
+def _columns(block: Block) -> tuple[str, ...]:
+    return (*LEVEL, *_transfers(block, LevelCost(Cost(0))))
+
+
+def _transfers(block: Block, cost: LevelCost) -> dict[str, int]:
+    """Parameters of each transfer between a level and the next, by name, the way up last."""
+    down, up = cost.restrict.parameters, cost.prolong.parameters
+    if isinstance(block, SiC) and block.fas:
+        return {"restrict": down // 2, "project": down // 2, "prolong": up}  # R and Pi are made alike
+    return {"restrict": down, "prolong": up}
 
 
 def _rectangle(axes: "Axes", box: Box, groups: int) -> None:
@@ -119,35 +141,33 @@ def _write(axes: "Axes", box: Box, text: str) -> None:
     )
 
 
-def _transfers(axes: "Axes", fine: Box, coarse: Box, restrict: int, prolong: int) -> None:
+def _arrows(axes: "Axes", fine: Box, coarse: Box, transfers: dict[str, int]) -> None:
     """Down on the left, up on the right; a prolongation that shares its restriction's weights has none of its own."""
     apart = max(coarse.width / 4, 0.12)
     bottom, top = fine.top - BOX, coarse.top
     look = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.2, "shrinkA": 2, "shrinkB": 2}
     axes.annotate("", (-apart, top), xytext=(-apart, bottom), arrowprops=look)
     axes.annotate("", (apart, bottom), xytext=(apart, top), arrowprops=look)
-    middle = (bottom + top) / 2
-    axes.text(-apart - 0.08, middle, f"restrict {restrict:,}", ha="right", va="center", fontsize=9, color=INK)
-    axes.text(apart + 0.08, middle, f"prolong {prolong:,}", ha="left", va="center", fontsize=9, color=INK)
+    *down, up = (f"{name} {parameters:,}" for name, parameters in transfers.items())
+    text = {"y": (bottom + top) / 2, "va": "center", "fontsize": 9, "color": INK}
+    axes.text(-apart - 0.08, s="\n".join(down), ha="right", **text)
+    axes.text(apart + 0.08, s=up, ha="left", **text)
 
 
-def _in_and_out(axes: "Axes", finest: Box) -> None:
+def _in_and_out(axes: "Axes", finest: Box, into: str, out: str) -> None:
     look = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.2}
     edge = finest.width / 2
-    axes.annotate("x", (-edge, finest.middle), xytext=(-edge - 0.5, finest.middle), va="center", arrowprops=look)
-    axes.annotate("y", (edge + 0.5, finest.middle), va="center")
+    axes.annotate(into, (-edge, finest.middle), xytext=(-edge - 0.5, finest.middle), va="center", arrowprops=look)
+    axes.annotate(out, (edge + 0.5, finest.middle), va="center")
     axes.annotate("", (edge + 0.48, finest.middle), xytext=(edge, finest.middle), arrowprops=look)
 
 
-def _table(block: MGICBlock, name: str) -> Table:
+def _table(block: Block, name: str) -> Table:
     costs = block.costs()
-    rows = [
-        (
-            *(index, level.channels, level.groups, level.group_size, cost.relax.parameters),
-            *((cost.restrict.parameters, cost.prolong.parameters) if index + 1 < len(costs) else (None, None)),
-        )
-        for index, (level, cost) in enumerate(zip(block.hierarchy.levels, costs, strict=True))
-    ]
+    columns, rows = _columns(block), []
+    for index, (level, cost) in enumerate(zip(block.hierarchy.levels, costs, strict=True)):
+        transfers = [None if index + 1 == len(costs) else n for n in _transfers(block, cost).values()]
+        rows.append((index, level.channels, level.groups, level.group_size, cost.relax.parameters, *transfers))
     total = sum(cost.total.parameters for cost in costs)
     levels = f"{len(rows)} level{'s' if len(rows) > 1 else ''}"
-    return Table(COLUMNS, rows, f"{name}: {levels}, {total:,} parameters, {block.cycle} cycle")
+    return Table(columns, rows, f"{name}: {levels}, {total:,} parameters, {block.cycle} cycle")

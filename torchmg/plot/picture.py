@@ -115,7 +115,7 @@ def tidy(axes: "Axes") -> None:
 
 def short(value: float) -> str:
     """1234567 as 1.23 M, 104890 as 105 k."""
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    for size, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"

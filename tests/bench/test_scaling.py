@@ -1,0 +1,119 @@
+"""Counts over width against closed forms, and exponents of sequences whose growth is known."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchmg.bench.scaling import FAMILIES, Growth, exponent_table, scaling, scaling_table
+from torchmg.errors import UnknownNameError, UsageError
+from torchmg.hierarchy import Cycle, Hierarchy, Level
+from torchmg.hierarchy.cost import Cost, relaxation_cost
+from torchmg.hierarchy.data_feature import relation_cost, sic_costs
+
+PIXELS = 32 * 32
+
+
+def closed_form(family: str, channels: int, group_size: int, coarsest: int) -> Cost:
+    whole = Level(channels, channels, 1)
+    if family == "dense":
+        return relaxation_cost("residual", whole)
+    if family == "mgnet":
+        return relation_cost(whole, steps=2)
+    if family == "mgic":
+        costs = Hierarchy(channels, group_size, coarsest).costs()
+    else:
+        levels = Hierarchy(channels, group_size, coarsest, stop="ge", transfer_groups="pair")
+        costs = sic_costs(levels, Cycle("V", 1, 1, solve=2))
+    return sum((cost.total for cost in costs), Cost(0))
+
+
+@pytest.mark.parametrize(("group_size", "coarsest"), [(8, 16), (4, 32), (16, 8)])
+def test_counts_are_the_closed_form_s(group_size: int, coarsest: int) -> None:
+    for found in scaling(tuple(FAMILIES), (16, 64, 192), group_size=group_size, coarsest=coarsest):
+        costs = [closed_form(found.family, channels, group_size, coarsest) for channels in (16, 64, 192)]
+        assert found.parameters.counts == tuple(cost.parameters for cost in costs)
+        assert found.macs.counts == tuple(cost.macs(PIXELS) for cost in costs)
+
+
+def test_exponents_of_the_default_range() -> None:
+    exponents = {s.family: (s.parameters.fit(), s.macs.fit()) for s in scaling(("dense", "mgic", "mgnet", "mgiad"))}
+    for family, expected in {"dense": 2.0, "mgnet": 2.0, "mgic": 1.0, "mgiad": 1.0}.items():
+        assert [round(fit.exponent, 2) for fit in exponents[family]] == [expected, expected]
+        assert all(fit.settled and fit.end == 1024 for fit in exponents[family])
+
+
+def test_a_wide_coarsest_level_hides_the_slope_and_the_fit_says_so() -> None:
+    (narrow,) = scaling(["mgiad"], coarsest=64)
+    assert not narrow.parameters.fit().settled
+    assert not narrow.macs.fit().settled
+    assert "Not settled" in exponent_table([narrow]).note
+    (wide,) = scaling(["mgiad"], [2**n for n in range(6, 17)], coarsest=64)
+    assert wide.parameters.fit().settled
+    assert wide.parameters.fit().exponent == pytest.approx(1, abs=0.005)
+
+
+@given(
+    power=st.floats(0.5, 3),
+    lower=st.floats(-20, 20),
+    widths=st.lists(st.integers(4, 2000), min_size=2, max_size=8, unique=True).map(sorted),
+)
+def test_slopes_and_the_fit_are_those_of_the_logarithms(power: float, lower: float, widths: list[int]) -> None:
+    counts = [round(1e6 * c**power * math.exp(lower / c)) for c in widths]
+    growth = Growth(tuple(widths), tuple(counts))
+    x, y = np.log(np.array(widths, float)), np.log(np.array(counts, float))
+    assert growth.slopes == pytest.approx(np.diff(y) / np.diff(x), abs=1e-9)
+    fit = growth.fit()
+    part = slice(widths.index(fit.start), None)
+    assert fit.exponent == pytest.approx(np.polyfit(x[part], y[part], 1)[0], abs=1e-8)
+    assert (fit.end, widths.index(fit.start) <= len(widths) - 2) == (widths[-1], True)
+
+
+@given(power=st.sampled_from((1, 2)), lower=st.integers(-40, 40))
+def test_a_fit_that_has_settled_is_right_to_half_a_unit_of_the_second_decimal(power: int, lower: int) -> None:
+    widths = tuple(64 * 2**n for n in range(6))
+    fit = Growth(widths, tuple(100 * c**power + 100 * lower * c ** (power - 1) for c in widths)).fit()
+    # The widest slope is off by lower (1/1024 - 1/2048) / log 2, which is 0.005 at 7.1.
+    if abs(lower) not in (7, 8):
+        assert fit.settled == (abs(lower) < 7)
+    if fit.settled:
+        assert fit.exponent == pytest.approx(power, abs=0.0055)
+
+
+def test_the_asymptotic_part_ends_where_slopes_part() -> None:
+    widths = tuple(2**n for n in range(4, 12))
+    pure = Growth(widths, tuple(7 * c**2 for c in widths))
+    assert (pure.fit().start, pure.fit().settled) == (16, True)
+    bent = Growth(widths, tuple(c * max(c, 256) for c in widths))  # exponent 1 up to 256, then 2
+    assert (bent.fit().start, bent.fit().exponent) == (256, pytest.approx(2))
+    pair = Growth((64, 128), (10, 40))
+    assert (pair.fit().exponent, pair.fit().settled) == (pytest.approx(2), False)
+
+
+def test_tables() -> None:
+    found = scaling(["dense", "dense"], [128, 64, 64])
+    table = scaling_table(found)
+    assert [row[:3] for row in table.rows] == [("dense", 64, 73_984), ("dense", 128, 295_424)]
+    assert table.rows[0][4:] == (None, None)
+    assert table.rows[1][4:] == (pytest.approx(math.log2(295_424 / 73_984)), pytest.approx(2))
+    assert exponent_table(found).rows[1] == ("dense", "MACs", "2.00", 64, 128, "no")
+
+
+@pytest.mark.parametrize(
+    ("families", "widths", "message"),
+    [
+        (["dense"], [64], r"at least two different widths; got 64"),
+        (["dense"], [], r"got none"),
+        (["dense"], [0, 64], r"1 to 65,536; got 0"),
+        (["dense"], [64, 2**17], r"got 131072"),
+        ([], [64, 128], r"at least one family: dense, mgic, mgnet, mgiad"),
+        (["mgic"], [64, 128], r"group_size must be"),
+    ],
+)
+def test_mistakes(families: list[str], widths: list[int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        scaling(families, widths, group_size=0)
+    with pytest.raises(UnknownNameError, match="mgiad"):
+        scaling(["mgiat"])
