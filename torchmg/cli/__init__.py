@@ -27,6 +27,9 @@ COMMANDS = {
         "compare": "train models alike, set them side by side, draw the trade-off",
         "plot": "learning curves, trade-offs and hierarchies as pictures",
     },
+    "measure": {
+        "table": "a paper's table: printed, counted and measured side by side",
+    },
 }
 """Group -> command -> what it does."""
 

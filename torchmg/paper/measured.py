@@ -1,7 +1,7 @@
 """Which of our finished runs belong to a row of a paper, and what they reached. No torch.
 
-A run belongs to a row when model, data set and every option are the row's. Nothing here calls a run a reproduction: what
-its training differs in from the paper's, above all fewer epochs, stands beside its accuracy.
+A run belongs to a row when model, data set and every option are the row's. Nothing here calls a run a reproduction:
+what its training differs in from the paper's, above all fewer epochs, stands beside its accuracy.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ _MGNET: Mapping[str, Any] = MappingProxyType({"width": 1.0, "share": "level", "n
 _MGIAD: Mapping[str, Any] = MappingProxyType({**_MGNET, "group_size": 8, "eta_pre": 1, "eta_post": 1})
 DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "mgnet18": _MGNET,
-        "mgnet20": _MGNET,
+        "mgnet18": {**_MGNET, "steps": 2},
+        "mgnet20": {**_MGNET, "steps": 3},
         "mgiad18": {**_MGIAD, "coarsest": 64},
         "mgiad20": {**_MGIAD, "coarsest": 16},
         "mgic_resnet56": {"width": 1.0, "preset": "paper", "group_size": 8},
@@ -49,14 +49,14 @@ class Measured:
         """Mean train minus mean test accuracy."""
         return mean(self.train) - mean(self.test)
 
-    def differences(self, training: Mapping[str, Any]) -> str:
-        """What the recipe has otherwise than the paper: `12 of 400 epochs, lr 0.1`; empty where nothing is known to."""
+    def differences(self, training: Mapping[str, Any]) -> list[str]:
+        """What the recipe has otherwise than the paper, such as `12 of 400 epochs` and `lr 0.1`."""
         ours = asdict(self.recipe)
-        parts = [f"{key} {ours[key]}" for key, value in training.items() if key != "epochs" and ours[key] != value]
+        found = [f"{key} {ours[key]}" for key, value in training.items() if key != "epochs" and ours[key] != value]
         whole = training.get("epochs")
-        if whole != ours["epochs"]:
-            parts.insert(0, f"{ours['epochs']} {'' if whole is None else f'of {whole} '}epochs")
-        return ", ".join(parts)
+        if whole is None:
+            return [f"{ours['epochs']} epochs", *found]
+        return found if whole == ours["epochs"] else [f"{ours['epochs']} of {whole} epochs", *found]
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -72,9 +72,7 @@ def load(folder: Path) -> list[Measured]:
         UsageError: no such folder.
     """
     if not folder.is_dir():
-        raise UsageError(
-            f"{folder} is not a folder. Name a folder of records, such as results, or leave --results out."
-        )
+        raise UsageError(f"{folder} is not a folder. Name one with records of finished runs, such as results.")
     groups: dict[Recipe, dict[int, dict[str, Any]]] = {}
     for path in sorted(folder.glob("*.json")):
         recipe, record = read_record(path)
@@ -90,14 +88,14 @@ def load(folder: Path) -> list[Measured]:
 
 
 def of_row(row: Row, table: PaperTable, results: Sequence[Measured]) -> Measured | None:
-    """The results of the row's model: of several recipes the longest, then that nearest to the paper's, then most seeds."""
+    """The results of the row's model: of several recipes the longest, then the nearest to the paper's."""
     if not isinstance(row.ours, Network):
         return None
     ours = row.ours
     matching = [result for result in results if _same(result.recipe, ours)]
 
-    def merit(result: Measured) -> tuple[int, int, int]:
-        return result.recipe.epochs, -len(result.differences(table.training).split(",")), len(result.test)
+    def merit(result: Measured) -> tuple[int, int]:
+        return result.recipe.epochs, -len(result.differences(table.training))
 
     return max(matching, key=merit, default=None)
 
