@@ -35,7 +35,6 @@ class Counts:
         return self.effective + sum(self.terms.values())
 
 
-@cache
 def counts(row: Row) -> Counts | None:
     """The counts of a row, MACs where the paper prints them; None for what is not built yet."""
     if row.ours is None:
@@ -45,6 +44,7 @@ def counts(row: Row) -> Counts | None:
     return _network(row.ours, row.terms, with_macs=row.macs is not None)
 
 
+@cache
 def _network(network: Network, terms: tuple[Term, ...], with_macs: bool) -> Counts:
     shape = INPUTS[network.data]
     with torch.device("meta"):

@@ -43,11 +43,8 @@ def _resnet(depth: int, count: str, test: str, train: str, data: str = "cifar10"
 def _mgnet(
     depth: int, count: str, test: str, train: str, data: str = "cifar10", share: str = "A,B", **more: Any
 ) -> Row:
-    options = ModelOptions(share="A") if share == "A" else ModelOptions()
-    row = _row(
-        f"MgNet^{{{share}}}, {depth}-type", count, Network(f"mgnet{depth}", data), test, train, terms=TRANSFERS, **more
-    )
-    return replace(row, ours=Network(f"mgnet{depth}", data, options))
+    network = Network(f"mgnet{depth}", data, ModelOptions(share="A" if share == "A" else None))
+    return _row(f"MgNet^{{{share}}}, {depth}-type", count, network, test, train, terms=TRANSFERS, **more)
 
 
 def _one_pair(row: Row) -> Row:
