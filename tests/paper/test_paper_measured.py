@@ -57,7 +57,7 @@ def test_defaults_are_those_of_the_builders(model: str) -> None:
         (replace(PAPER, model="resnet20"), None),
     ],
 )
-def test_a_run_belongs_to_the_row_of_its_model_options_and_data(
+def test_a_run_belongs_to_the_row_of_its_model_and_data(
     tmp_path: Path, made: Recipe, label: str | None
 ) -> None:
     put(tmp_path, made)
