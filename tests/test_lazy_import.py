@@ -13,7 +13,7 @@ LIGHT = ["torchmg", "torchmg.errors", "torchmg.hierarchy", "torchmg.tables", "to
 HEAVY = ("torch", "torchvision", "lightning", "matplotlib", "numpy")
 
 
-@pytest.mark.parametrize("module", [*LIGHT, "torchmg.models.options"])
+@pytest.mark.parametrize("module", [*LIGHT, "torchmg.models.options", "torchmg.paper", "torchmg.paper.measured"])
 def test_importing_loads_no_torch(module: str) -> None:
     code = f"import sys, {module}; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)

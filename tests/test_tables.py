@@ -61,6 +61,23 @@ def test_title_and_note_are_optional() -> None:
     assert str(Table(["a"], [[1]])).splitlines()[0].strip() == "a"
 
 
+def test_markdown_has_one_line_a_row_whatever_the_cells_hold() -> None:
+    rows = [["a|b\nc", 1_234], ["x", None]]
+    assert Table(["model", "parameters"], rows, "Title", "One.\nTwo.").markdown().splitlines() == [
+        "**Title**",
+        "",
+        "| model | parameters |",
+        "| --- | ---: |",
+        "| a\\|b c | 1,234 |",
+        "| x | - |",
+        "",
+        "One.",
+        "",
+        "Two.",
+    ]
+    assert Table(["a"], [["b"]]).markdown() == "| a |\n| --- |\n| b |"
+
+
 def test_csv_reads_back() -> None:
     rows = list(csv.reader(io.StringIO(TABLE.csv(), newline="")))
     assert rows == [

@@ -1,4 +1,4 @@
-"""One table type for everything that is printed, and the same rows as CSV and JSON."""
+"""One table type for everything that is printed, and the same rows as markdown, CSV and JSON."""
 
 import csv
 import io
@@ -37,6 +37,15 @@ class Table:
         body = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
         return "\n".join(part for part in (self.title, body, self.note) if part)
 
+    def markdown(self) -> str:
+        """As GitHub's markdown: the title in bold, numbers to the right, every line of the note on its own."""
+        numeric = [all(not isinstance(row[i], str) for row in self.rows) for i in range(len(self.columns))]
+        lines = [self.columns, ["---:" if right else "---" for right in numeric]]
+        lines += [[show(cell) for cell in row] for row in self.rows]
+        body = "\n".join(f"| {' | '.join(map(_in_a_cell, line))} |" for line in lines)
+        title = f"**{self.title}**" if self.title else ""
+        return "\n\n".join(part for part in (title, body, *self.note.splitlines()) if part)
+
     def csv(self) -> str:
         """The rows as comma-separated values under a header line; missing values are empty."""
         out = io.StringIO()
@@ -49,6 +58,10 @@ class Table:
         """`{"title", "note", ..., "rows": [{column: value}]}`; `more` adds keys."""
         rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
         return json.dumps({"title": self.title, "note": self.note, **more, "rows": rows}, indent=2)
+
+
+def _in_a_cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def show(cell: Cell) -> str:

@@ -19,10 +19,13 @@ class Output:
 
     def give(self, table: Table, data: Table | None = None, **more: Any) -> None:
         """Print `table`; machines get `data` (default: the same), with `more` added to the JSON."""
-        data = data or table
+        self.give_text(str(table), data or table, **more)
+
+    def give_text(self, text: str, data: Table, **more: Any) -> None:
+        """Print `text`; machines get `data`, with `more` added to the JSON."""
         if self.csv is not None:
             try:
                 self.csv.write_text(data.csv())
             except OSError as error:
                 raise UsageError(f"{self.csv} cannot be written: {error.strerror}.") from error
-        print(data.json(**more) if self.json else table)
+        print(data.json(**more) if self.json else text)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from torchmg.errors import CheckpointError, UsageError
 from torchmg.plot.labels import apart
 from torchmg.plot.picture import INK, Picture, appearance, check_stem, clipped, drawing, save, tidy
-from torchmg.plot.runs import distinct_names, read_log, read_record, run_folders
+from torchmg.plot.runs import distinct_names, read_log, run_folders
 from torchmg.tables import Table
 from torchmg.train.recipe import Recipe
+from torchmg.train.records import read_record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,10 @@ from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import MODELS
 from torchmg.plot.picture import Picture, check_stem
 from torchmg.plot.points import SIZES, Point, Size, draw_tradeoff
-from torchmg.plot.runs import distinct_names, read_record, run_folders, runs_inside
+from torchmg.plot.runs import distinct_names, run_folders, runs_inside
 from torchmg.tables import Table
 from torchmg.train.recipe import Recipe
+from torchmg.train.records import read_record
 
 COLUMNS = ("name", "model", "family", "parameters", "macs", "seeds", "test_mean", "test_std", "train_mean", "train_std")
 

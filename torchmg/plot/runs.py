@@ -1,15 +1,12 @@
-"""What training runs left behind, read and checked: which folders are runs, their logs, their records."""
+"""What training runs left behind, read and checked: which folders are runs, and their logs."""
 
 import csv
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from torchmg.errors import CheckpointError
-from torchmg.train.files import read_text
 from torchmg.train.folder import RunFolder
 from torchmg.train.recipe import Recipe
 
@@ -66,27 +63,6 @@ def _number(text: str | None, where: str, column: str) -> float:
     if not isfinite(value):
         raise CheckpointError(f"{where}: {column} is {text!r}, not a finite number. The log is damaged.")
     return value
-
-
-def read_record(path: Path) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe in a `record.json`, and all of the record.
-
-    Raises:
-        CheckpointError: it is not a record, or damaged; the message says where.
-        UsageError: its recipe has settings that this version does not know.
-    """
-    try:
-        record = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}, line {error.lineno}: {error.msg}. It is not a record, or damaged.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}.") from error
-    kinds = {"recipe": dict, "parameters": int, "macs": int, "train_accuracy": float, "test_accuracy": float}
-    for key, kind in kinds.items():
-        value = record.get(key) if isinstance(record, dict) else None
-        if not isinstance(value, kind) or (isinstance(value, float) and not isfinite(value)):
-            raise CheckpointError(f"{path} is not the record of a finished run: its '{key}' is {value!r}.")
-    return Recipe.from_json(record["recipe"], str(path)), record
 
 
 def distinct_names(recipes: Sequence[Recipe]) -> list[str]:

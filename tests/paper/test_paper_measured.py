@@ -1,0 +1,106 @@
+"""Which runs belong to a row, and how what they reached is shown."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import torchmg
+from torchmg.errors import CheckpointError, UsageError
+from torchmg.models.options import ModelOptions
+from torchmg.paper import TABLES
+from torchmg.paper.measured import DEFAULTS, Measured, load, of_row
+from torchmg.paper.rows import PaperTable, Row
+from torchmg.paper.show import for_people, for_programs
+from torchmg.tables import Table
+from torchmg.train.recipe import Recipe, recipe
+
+MGIAD_2, MGIC_3 = TABLES["mgiad-2"], TABLES["mgic-3"]
+PAPER = recipe("cifar10_mgiad18", epochs=400, lr=0.05)
+"""The paper's training of the row c_K=64, g_s=8."""
+
+
+def row_of(table: PaperTable, label: str) -> Row:
+    return next(row for row in table.rows if row.label == label)
+
+
+def put(folder: Path, made: Recipe, test: float = 90.0, train: float = 92.0) -> None:
+    folder.mkdir(exist_ok=True)
+    record = {"recipe": made.to_json(), "parameters": 1, "macs": 1, "train_accuracy": train, "test_accuracy": test}
+    (folder / f"{len(list(folder.iterdir()))}.json").write_text(json.dumps(record))
+
+
+def cells(table: Table, label: str) -> dict[str, object]:
+    return next(dict(zip(table.columns, row, strict=True)) for row in table.rows if label in row)
+
+
+@pytest.mark.parametrize("model", DEFAULTS)
+def test_defaults_are_those_of_the_builders(model: str) -> None:
+    with torch.device("meta"):
+        plain, named = (torchmg.create(model, **options).state_dict() for options in ({}, DEFAULTS[model]))
+    assert {key: value.shape for key, value in plain.items()} == {key: value.shape for key, value in named.items()}
+
+
+@pytest.mark.parametrize(
+    ("made", "label"),
+    [
+        (PAPER, "MGiaD, c_K=64, g_s=8"),
+        (replace(PAPER, options=ModelOptions(group_size=8, coarsest=64, width=1.0)), "MGiaD, c_K=64, g_s=8"),
+        (replace(PAPER, options=ModelOptions(width=3.0)), "MGiaD, c_K=64, g_s=8, lambda=3"),
+        (replace(PAPER, options=ModelOptions(group_size=4, coarsest=4)), "MGiaD, c_K=4, g_s=4"),
+        (replace(PAPER, model="mgnet20"), "MgNet^{A,B}, 20-type"),
+        (replace(PAPER, options=ModelOptions(norms="level")), None),
+        (replace(PAPER, options=ModelOptions(correction="plain")), None),
+        (replace(PAPER, data="cifar100"), None),
+        (replace(PAPER, model="resnet20"), None),
+    ],
+)
+def test_a_run_belongs_to_the_row_of_its_model_and_data(
+    tmp_path: Path, made: Recipe, label: str | None
+) -> None:
+    put(tmp_path, made)
+    found = [row.label for row in MGIAD_2.rows if of_row(row, MGIAD_2, load(tmp_path))]
+    assert found == ([label] if label else [])
+
+
+def test_seeds_are_a_mean_with_its_spread_and_repeats_count_once(tmp_path: Path) -> None:
+    for seed, test in ((0, 90.0), (1, 92.0), (1, 50.0), (2, 94.0)):
+        put(tmp_path, replace(PAPER, seed=seed), test, test + 3)
+    results = load(tmp_path)
+    shown = cells(for_people(MGIAD_2, results), "MGiaD, c_K=64, g_s=8")
+    assert (shown["our test %"], shown["our train %"], shown["our gap"]) == (
+        "92.00 (2.00) (3 seeds)",
+        "95.00 (2.00)",
+        "3.00",
+    )
+    data = cells(for_programs([MGIAD_2], results), "MGiaD, c_K=64, g_s=8")
+    assert (data["test"], data["test_std"], data["gap"], data["seeds"], data["training"]) == (92.0, 2.0, 3.0, 3, "")
+
+
+def test_the_longest_run_is_shown_with_what_it_has_otherwise_than_the_paper(tmp_path: Path) -> None:
+    put(tmp_path, replace(PAPER, epochs=3), 70.0)
+    put(tmp_path, replace(PAPER, epochs=12, lr=0.1, batch_size=64), 91.0)
+    put(tmp_path, replace(PAPER, epochs=12, lr=0.1), 92.67)
+    shown = cells(for_people(MGIAD_2, load(tmp_path)), "MGiaD, c_K=64, g_s=8")
+    assert shown["our test %"] == "92.67 (12 of 400 epochs, lr 0.1)"
+
+
+def test_epochs_are_always_told_where_the_papers_are_unknown() -> None:
+    made = Measured(recipe("cifar10_resnet56", epochs=5), (80.0,), (81.0,))
+    shown = cells(for_people(MGIC_3, [made]), "ResNet-56")
+    assert shown["our test %"] == "80.00 (5 epochs)"
+    assert cells(for_people(MGIC_3, [made]), "MGIC-ResNet-56, s_c=16, s_g=8")["our test %"] == "not yet"
+
+
+def test_a_folder_that_is_none_and_a_file_that_is_no_record_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere is not a folder"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"x\.json is not the record of a finished run"):
+        load(tmp_path)
+
+
+def test_the_records_of_the_repository_can_be_read() -> None:
+    assert load(Path(__file__).parents[2] / "results")

@@ -1,0 +1,85 @@
+"""Printed numbers, verdicts, and the MGIC paper's rows."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchmg.errors import UnknownNameError
+from torchmg.paper import TABLES, find
+from torchmg.paper.counts import counts
+from torchmg.paper.rows import Network, Printed, Row
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [("11,174k", 1000, 11_174_000), ("0.53M", 10_000, 530_000), ("2.90G", 10**7, 2_900_000_000), ("3,300", 100, 3300)],
+)
+def test_values_of_printed_numbers(text: str, unit: int, value: int) -> None:
+    assert Printed(text, unit).value == value
+
+
+@given(st.integers(10_000, 10**8))
+def test_a_count_agrees_with_its_own_rounding_and_with_no_other(count: int) -> None:
+    nearest = round(count / 1000)
+    agreeing = [k for k in range(nearest - 2, nearest + 3) if Printed(f"{k}k", 1000).agrees(count) == "exact"]
+    assert nearest in agreeing
+    assert len(agreeing) == (2 if count % 1000 == 500 else 1), "only halves go both ways"
+    cut = Printed(f"{count // 1000}k", 1000).agrees(count)
+    assert cut == ("exact" if count % 1000 <= 500 else "exact if truncated")
+
+
+def test_verdicts() -> None:
+    row = Row("x", Printed("100k", 1000))
+    assert row.verdict(None) == "not built yet"
+    assert row.verdict(100_499) == "exact"
+    assert row.verdict(100_501) == "exact if truncated"
+    assert row.verdict(110_000) == "not matched (+10.0 %)"
+    assert Row("x", Printed("100k", 1000), misprint="why").verdict(90_000) == "misprint (-10.0 %)"
+    assert Row("x", Printed("100k", 1000), misprint="why").verdict(100_000) == "exact", "a reason does not decide"
+    assert Row("x", Printed("100k", 1000), departs="how").verdict(100_000) == "not matched (+0.0 %)"
+    assert row.verdict_of_macs(5) is None
+    assert Row("x", Printed("1k", 1000), macs=Printed("5M", 10**6)).verdict_of_macs(5_400_000) == "exact"
+
+
+def test_table_1_of_mgic_is_met_by_transfers_alone() -> None:
+    rows = TABLES["mgic-1"].rows
+    found = [counts(row) for row in rows]
+    sums = [sum(c * min(s, c) for c in (64, 32, 16)) for s in (32, 16, 8, 4)]
+    assert [count and count.effective for count in found] == sums == [3328, 1792, 896, 448]
+    assert [row.verdict(total) for row, total in zip(rows, sums, strict=True)] == ["exact"] * 4
+
+
+def test_residual_networks_of_mgic_and_the_authors_code() -> None:
+    """Known counts of the published code at (s_c, s_g), and of the text's rules."""
+    found = [counts(row) for name in ("mgic-3", "mgic-12") for row in TABLES[name].rows]
+    pairs = [(count.effective, count.macs) for count in found if count]
+    assert pairs[0] == (853_018, 125_485_696)
+    assert pairs[2:4] == [(534_394, 110_850_688), (498_682, 108_491_392)]
+    assert pairs[6] == (525_178, 112_546_432)
+    rows = [row for name in ("mgic-3", "mgic-12") for row in TABLES[name].rows]
+    verdicts = [row.verdict(count and count.effective) for row, count in zip(rows, found, strict=True)]
+    assert [verdict == "exact" for verdict in verdicts] == [True, False, True, True, False, False, True, False, False]
+    assert all(row.note or row.departs for row, verdict in zip(rows, verdicts, strict=True) if verdict != "exact")
+
+
+def test_rows_without_a_model_are_not_built_yet() -> None:
+    for name in ("mgic-5", "mgic-7", "mgic-9", "mgic-13"):
+        assert TABLES[name].rows
+        assert TABLES[name].built == 0
+        assert {row.verdict(None) for row in TABLES[name].rows if counts(row) is None} == {"not built yet"}
+    assert TABLES["mgic-8"].rows == ()
+    assert "not available" in TABLES["mgic-8"].note
+
+
+def test_every_table_is_there_under_its_name() -> None:
+    names = [*(f"mgiad-{n}" for n in range(1, 10)), *(f"mgic-{n}" for n in (1, 3, 5, 7, 8, 9, 12, 13))]
+    assert list(TABLES) == names
+    assert all(table.source.split(",")[0].lower() == name.split("-")[0] for name, table in TABLES.items())
+    with pytest.raises(UnknownNameError, match=r"Unknown table 'mgiad2'\. Did you mean mgiad-2"):
+        find("mgiad2")
+
+
+def test_the_command_of_a_network_is_what_the_command_line_takes() -> None:
+    row = TABLES["mgiad-8"].rows[1]
+    assert isinstance(row.ours, Network)
+    assert row.ours.command() == "mgiad18 --group-size 4 --coarsest 64 --width 3 --eta-post 2"

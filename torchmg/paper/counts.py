@@ -1,0 +1,62 @@
+"""Our counts of the papers' rows, on the meta device: no numbers are drawn, no memory is taken."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+from torchmg.counting.report import count
+from torchmg.hierarchy import Hierarchy
+from torchmg.models.mgnet import MgNet
+from torchmg.models.registry import create
+from torchmg.paper.rows import Network, Row, Term
+
+INPUTS = MappingProxyType({"cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "fashion_mnist": (1, 28, 28)})
+"""Data set -> (channels, height, width) of its images; parameters depend on the channels only."""
+CLASSES = MappingProxyType({"cifar10": 10, "cifar100": 100, "fashion_mnist": 10})
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What we count for one row."""
+
+    effective: int
+    """Parameters of our model, all of which a forward pass uses."""
+    terms: Mapping[Term, int] = field(default_factory=lambda: MappingProxyType({}))
+    """What the published count holds besides."""
+    macs: int | None = None
+
+    @property
+    def published(self) -> int:
+        """Our count in the convention of the paper."""
+        return self.effective + sum(self.terms.values())
+
+
+def counts(row: Row) -> Counts | None:
+    """The counts of a row, MACs where the paper prints them; None for what is not built yet."""
+    if row.ours is None:
+        return None
+    if isinstance(row.ours, Hierarchy):
+        return Counts(sum(level.restrict.weights + level.prolong.weights for level in row.ours.costs()))
+    return _network(row.ours, row.terms, with_macs=row.macs is not None)
+
+
+@cache
+def _network(network: Network, terms: tuple[Term, ...], with_macs: bool) -> Counts:
+    shape = INPUTS[network.data]
+    with torch.device("meta"):
+        model = create(
+            network.model, num_classes=CLASSES[network.data], in_channels=shape[0], **network.options.given()
+        )
+    macs = count(model, shape, network.model).macs if with_macs else None
+    parameters = sum(parameter.numel() for parameter in set(model.parameters()))
+    return Counts(parameters, {term: _size(term, model) for term in terms}, macs)
+
+
+def _size(term: Term, model: nn.Module) -> int:
+    assert isinstance(model, MgNet), "only MgNet and MGiaD were published with unused tensors"
+    widths = [level["num_chs"] for level in model.feature_info]
+    return 18 * widths[0] if term == "first-level transfers, never called" else 4 * sum(widths)

@@ -1,0 +1,116 @@
+"""Which of our finished runs belong to a row of a paper, and what they reached. No torch.
+
+A run belongs to a row when model, data set and every option are the row's. Nothing here calls a run a reproduction:
+what its training differs in from the paper's, above all fewer epochs, stands beside its accuracy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from types import MappingProxyType
+from typing import Any
+
+from torchmg.errors import UsageError
+from torchmg.hierarchy import Hierarchy
+from torchmg.models.options import ModelOptions
+from torchmg.paper.rows import Network, PaperTable, Row
+from torchmg.train.recipe import Recipe
+from torchmg.train.records import read_record
+
+NOT_YET = "not yet"
+"""What stands for accuracies that we could measure and have not."""
+
+_MGNET: Mapping[str, Any] = MappingProxyType({"width": 1.0, "share": "level", "norms": "use"})
+_MGIAD: Mapping[str, Any] = MappingProxyType({**_MGNET, "group_size": 8, "eta_pre": 1, "eta_post": 1})
+DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "mgnet18": {**_MGNET, "steps": 2},
+        "mgnet20": {**_MGNET, "steps": 3},
+        "mgiad18": {**_MGIAD, "coarsest": 64},
+        "mgiad20": {**_MGIAD, "coarsest": 16},
+        "mgic_resnet56": {"width": 1.0, "preset": "paper", "group_size": 8},
+    }
+)
+"""What the options that rows set are when nobody sets them, so that a run that names a default belongs too."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the runs of one recipe reached, one run for each seed."""
+
+    recipe: Recipe
+    test: tuple[float, ...]
+    """Accuracies in percent, a seed each."""
+    train: tuple[float, ...]
+
+    @property
+    def gap(self) -> float:
+        """Mean train minus mean test accuracy."""
+        return mean(self.train) - mean(self.test)
+
+    def differences(self, training: Mapping[str, Any]) -> list[str]:
+        """What the recipe has otherwise than the paper, such as `12 of 400 epochs` and `lr 0.1`."""
+        ours = asdict(self.recipe)
+        found = [f"{key} {ours[key]}" for key, value in training.items() if key != "epochs" and ours[key] != value]
+        whole = training.get("epochs")
+        if whole is None:
+            return [f"{ours['epochs']} epochs", *found]
+        return found if whole == ours["epochs"] else [f"{ours['epochs']} of {whole} epochs", *found]
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Standard deviation over seeds, where there are several."""
+    return stdev(values) if len(values) > 1 else None
+
+
+def load(folder: Path) -> list[Measured]:
+    """The results in a folder of records such as `results/`; repeats of a recipe and seed count once.
+
+    Raises:
+        CheckpointError: a file that is no record, or damaged; the message names it.
+        UsageError: no such folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder. Name one with records of finished runs, such as results.")
+    groups: dict[Recipe, dict[int, dict[str, Any]]] = {}
+    for path in sorted(folder.glob("*.json")):
+        recipe, record = read_record(path)
+        groups.setdefault(replace(recipe, seed=0), {}).setdefault(recipe.seed, record)
+    return [
+        Measured(
+            recipe,
+            tuple(record["test_accuracy"] for record in by_seed.values()),
+            tuple(record["train_accuracy"] for record in by_seed.values()),
+        )
+        for recipe, by_seed in groups.items()
+    ]
+
+
+def of_row(row: Row, table: PaperTable, results: Sequence[Measured]) -> Measured | None:
+    """The results of the row's model: of several recipes the longest, then the nearest to the paper's."""
+    if not isinstance(row.ours, Network):
+        return None
+    ours = row.ours
+    matching = [result for result in results if _same(result.recipe, ours)]
+
+    def merit(result: Measured) -> tuple[int, int]:
+        return result.recipe.epochs, -len(result.differences(table.training))
+
+    return max(matching, key=merit, default=None)
+
+
+def measurable(row: Row) -> bool:
+    """Whether a run could fill the row: a network, and not a hierarchy that is only counted."""
+    return row.ours is not None and not isinstance(row.ours, Hierarchy)
+
+
+def _same(recipe: Recipe, ours: Network) -> bool:
+    if (recipe.model, recipe.data) != (ours.model, ours.data):
+        return False
+    return _resolved(ours.model, recipe.options) == _resolved(ours.model, ours.options)
+
+
+def _resolved(model: str, options: ModelOptions) -> dict[str, Any]:
+    """Options with the defaults of their model; widths compare as numbers."""
+    return {**DEFAULTS.get(model, {}), **options.given()}

@@ -1,0 +1,136 @@
+"""A paper's table with our counts and our runs beside it: for people, and with plain values for programs."""
+
+from collections.abc import Sequence
+from statistics import mean
+
+from torchmg.paper.counts import Counts, counts
+from torchmg.paper.measured import NOT_YET, Measured, measurable, of_row, spread
+from torchmg.paper.rows import NOT_BUILT, Network, PaperTable, Row, Term
+from torchmg.tables import Cell, Table
+
+ADDED: dict[str, Term] = {"+ transfers": "first-level transfers, never called", "+ norms": "unused norm pair per level"}
+"""Heading -> what the published counts hold besides ours."""
+CONVENTION = "effective: parameters of our model; as published: with what the paper counts besides and never uses ({})."
+LEGEND = (
+    "gap: train minus test accuracy; (in brackets): standard deviation over runs. "
+    "A percentage in a verdict says how far ours is from the printed number."
+)
+
+
+def for_people(table: PaperTable, results: Sequence[Measured]) -> Table:
+    """One table with its notes numbered below; columns that nothing stands in are left out."""
+    notes = list(dict.fromkeys(note for row in table.rows for note in _notes(row)))
+    lines = []
+    for row in table.rows:
+        numbers = " ".join(f"[{notes.index(note) + 1}]" for note in _notes(row))
+        cells = {**_printed_and_counted(row), **_accuracies(row, table, results)}
+        lines.append({"configuration": row.label, **cells, "note": numbers or None})
+    columns = [column for column in (lines[0] if lines else ()) if any(line[column] is not None for line in lines)]
+    added = [f"{heading}: {term}" for heading, term in ADDED.items() if heading in columns]
+    if not added and "as published" in columns:
+        columns.remove("as published")
+    below = [table.note, *(f"[{number}] {note}" for number, note in enumerate(notes, 1))]
+    below += [CONVENTION.format("; ".join(added))] if added else []
+    below += [LEGEND] if table.built else []
+    return Table(
+        columns,
+        [[line[column] for column in columns] for line in lines],
+        f"{table.source} ({table.name}): {table.title}",
+        "\n".join(line for line in below if line),
+    )
+
+
+def for_programs(tables: Sequence[PaperTable], results: Sequence[Measured]) -> Table:
+    """The rows of all tables under the same columns, numbers as numbers; None for what does not exist."""
+    rows = [_values(row, table, results) for table in tables for row in table.rows]
+    columns = list(rows[0]) if rows else ["table", "source", "configuration"]
+    return Table(columns, [list(row.values()) for row in rows], "Tables of papers", LEGEND)
+
+
+def _notes(row: Row) -> list[str]:
+    repeated = f"The row of {row.repeats}, printed again." if row.repeats else ""
+    reasons = [f"Misprint: {row.misprint}" if row.misprint else "", row.departs, row.note, repeated]
+    return [reason for reason in reasons if reason]
+
+
+def _printed_and_counted(row: Row) -> dict[str, Cell]:
+    ours = counts(row)
+    published, macs = (ours.published, ours.macs) if ours else (None, None)
+    return {
+        "ours": row.ours.command() if isinstance(row.ours, Network) else None,
+        "printed": row.parameters.text,
+        "effective": ours.effective if ours else None,
+        **dict(zip(ADDED, _added(ours), strict=True)),
+        "as published": published,
+        "verdict": row.verdict(published),
+        "MACs printed": row.macs.text if row.macs else None,
+        "our MACs": macs,
+        "verdict on MACs": row.verdict_of_macs(macs),
+    }
+
+
+def _added(ours: Counts | None) -> list[int | None]:
+    return [ours.terms.get(term) if ours else None for term in ADDED.values()]
+
+
+def _accuracies(row: Row, table: PaperTable, results: Sequence[Measured]) -> dict[str, Cell]:
+    """Printed and measured, as text in the digits of the paper and in two decimals."""
+    printed, run = row.accuracy, of_row(row, table, results)
+    cells: dict[str, Cell] = dict.fromkeys(("test %", "train %", "gap", "our test %", "our train %", "our gap"))
+    if printed is not None:
+        cells["test %"] = f"{printed.test}" if printed.spread is None else f"{printed.test} ({printed.spread})"
+        cells["train %"] = None if printed.train is None else str(printed.train)
+        cells["gap"] = None if printed.gap is None else str(printed.gap)
+    if run is not None:
+        trained = [*run.differences(table.training), *([f"{len(run.test)} seeds"] if len(run.test) > 1 else [])]
+        cells["our test %"] = _mean(run.test) + (f" ({', '.join(trained)})" if trained else "")
+        cells["our train %"], cells["our gap"] = _mean(run.train), f"{run.gap:.2f}"
+    elif measurable(row):
+        cells["our test %"] = NOT_YET
+    return cells
+
+
+def _mean(values: Sequence[float]) -> str:
+    deviation = spread(values)
+    return f"{mean(values):.2f}" + ("" if deviation is None else f" ({deviation:.2f})")
+
+
+def _values(row: Row, table: PaperTable, results: Sequence[Measured]) -> dict[str, Cell]:
+    ours, run, printed = counts(row), of_row(row, table, results), row.accuracy
+    network = row.ours if isinstance(row.ours, Network) else None
+    transfers, norms = _added(ours)
+    return {
+        "table": table.name,
+        "source": table.source,
+        "configuration": row.label,
+        "model": network.command() if network else (NOT_BUILT if row.ours is None else None),
+        "data": network.data if network else None,
+        "printed": row.parameters.text,
+        "printed_parameters": row.parameters.value,
+        "effective": ours.effective if ours else None,
+        "first_level_transfers": transfers,
+        "unused_norms": norms,
+        "published_convention": ours.published if ours else None,
+        "verdict": row.verdict(ours.published if ours else None),
+        "printed_macs": row.macs.value if row.macs else None,
+        "macs": ours.macs if ours else None,
+        "macs_verdict": row.verdict_of_macs(ours.macs if ours else None),
+        **{
+            f"printed_{name}": None if value is None else float(value)
+            for name, value in (
+                ("test", printed and printed.test),
+                ("test_std", printed and printed.spread),
+                ("train", printed and printed.train),
+                ("gap", printed and printed.gap),
+            )
+        },
+        "test": mean(run.test) if run else None,
+        "test_std": spread(run.test) if run else None,
+        "train": mean(run.train) if run else None,
+        "train_std": spread(run.train) if run else None,
+        "gap": run.gap if run else None,
+        "seeds": len(run.test) if run else None,
+        "training": ", ".join(run.differences(table.training)) if run else None,
+        "repeats": row.repeats or None,
+        "note": " ".join(_notes(row)) or None,
+    }
