@@ -57,9 +57,7 @@ def test_defaults_are_those_of_the_builders(model: str) -> None:
         (replace(PAPER, model="resnet20"), None),
     ],
 )
-def test_a_run_belongs_to_the_row_of_its_model_and_data(
-    tmp_path: Path, made: Recipe, label: str | None
-) -> None:
+def test_a_run_belongs_to_the_row_of_its_model_and_data(tmp_path: Path, made: Recipe, label: str | None) -> None:
     put(tmp_path, made)
     found = [row.label for row in MGIAD_2.rows if of_row(row, MGIAD_2, load(tmp_path))]
     assert found == ([label] if label else [])
