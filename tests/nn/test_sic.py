@@ -70,7 +70,7 @@ def test_linear_cycles_are_algorithm_2(
     levels: int, group_size: int, etas: tuple[int, int], kind: Any, plain: bool, fas: bool
 ) -> None:
     channels = 2 ** (levels + 1)
-    options: dict[str, Any] = {"group_size": group_size, "coarsest": 4, "cycle": kind, "fas": fas, "dims": 0}
+    options: dict[str, Any] = {"group_size": group_size, "coarsest": 4, "cycle": kind, "channel_fas": fas, "dims": 0}
     correction = "plain" if plain else "fas"
     sic = linear(SiC(channels, eta_pre=etas[0], eta_post=etas[1], correction=correction, **options))
     assert [level.channels for level in sic.hierarchy.levels] == [channels // 2**k for k in range(levels)]
@@ -177,7 +177,7 @@ def test_costs_are_the_closed_forms(
         eta_pre=etas[0],
         eta_post=etas[1],
         cycle=kind,
-        fas=fas,
+        channel_fas=fas,
         transfer_norm=norm,
         dims=dims,
         **options,
@@ -228,8 +228,8 @@ def test_every_parameter_gets_a_gradient(
         eta_pre=etas[0],
         eta_post=etas[1],
         cycle=kind,
-        fas=fas,
-        rectify=rectify,
+        channel_fas=fas,
+        correction_act=rectify,
         correction=correction,
         transfer_norm=norm,
         **options,
@@ -282,7 +282,7 @@ def test_the_coarsest_width_is_at_least_what_was_asked_for(channels: int, coarse
 
 
 def test_rectified_corrections_are_not_negative() -> None:
-    sic = SiC(8, group_size=2, coarsest=4, rectify=True, eta_post=0)
+    sic = SiC(8, group_size=2, coarsest=4, correction_act=True, eta_post=0)
     caught: list[Tensor] = []
     sic.prolong[0].register_forward_hook(lambda *args: caught.append(args[2].detach()))
     zero, f = torch.zeros(2, 8, 4, 4), torch.randn(2, 8, 4, 4)

@@ -7,34 +7,23 @@ Widths follow ResNet-18 (64, 128, 256, 256: He and Xu keep the last at 256) and 
 Sources: van Betteray, Rottmann, Kahl, "MGiaD: Multigrid in all dimensions", Algorithms 1 to 3; He, Xu, "MgNet", 2019.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack, cast
 
 import torch
 from torch import Tensor, nn
 
 from torchmg.errors import UsageError
-from torchmg.hierarchy import (
-    Correction,
-    CycleKind,
-    GridInit,
-    GridTransferKind,
-    NormUses,
-    Share,
-    SmootherKind,
-    TransferInit,
-    TransferNorm,
-    divisors,
-)
+from torchmg.hierarchy import GridInit, GridTransferKind, NormUses, Share, divisors
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
 from torchmg.nn.conv import ConvNormAct, check_input
 from torchmg.nn.cycle import descend
 from torchmg.nn.grid import GridRestriction
 from torchmg.nn.mgic import Part
-from torchmg.nn.mgnet import DataFeature, coarsen
-from torchmg.nn.sic import SiC
+from torchmg.nn.mgnet import DataFeature, RelationOptions, coarsen
+from torchmg.nn.sic import SiC, SiCOptions
 
 WIDTHS = {18: (64, 128, 256, 256), 20: (16, 32, 64)}
 """Depth of the ResNet that a model stands beside -> widths of its resolutions."""
@@ -52,6 +41,17 @@ class GridOptions(TypedDict, total=False):
     grid_init: GridInit
     grid_norm: bool
     residual_act: bool
+
+
+class MgNetOptions(RelationOptions, GridOptions, total=False):
+    """Options of MgNet models beside their sizes."""
+
+
+class MGiaDOptions(SiCOptions, GridOptions, total=False):
+    """Options of MGiaD models beside their sizes."""
+
+
+Options = TypeVar("Options", RelationOptions, SiCOptions, GridOptions)
 
 
 class MgNet(nn.Module):
@@ -137,11 +137,7 @@ def mgnet(
     width: float = 1.0,
     steps: int | None = None,
     group_size: int | None = None,
-    share: Share = "level",
-    norms: NormUses = "use",
-    smoother: SmootherKind = "conv",
-    degree: int = 1,
-    **grid: Unpack[GridOptions],
+    **options: Unpack[MgNetOptions],
 ) -> MgNet:
     """MgNet (MGiaD paper, Algorithm 1 with the full approximation scheme).
 
@@ -152,31 +148,19 @@ def mgnet(
         width: multiplier on every width.
         steps: smoothing steps on each resolution, nu; default 2 for 18 and 3 for 20.
         group_size: channels per group of A and B (Table VI); None couples all of them.
-        share: `level` is the paper's MgNet^{A,B}, `A` its MgNet^A; see `Share`.
-        norms: see `NormUses`; `level` fits the published counts of Tables III and VI.
-        smoother: what B is, see `SmootherKind`.
-        degree: of a polynomial B, 1 to 4.
-        **grid: options of `MgNet`.
+        **options: of `DataFeature` and of `MgNet`. `share="level"`, the default, is the paper's MgNet^{A,B}, `"A"` its
+            MgNet^A; `norms="level"` fits the published counts of Tables III and VI.
 
     Raises:
-        GroupError: `group_size` does not divide a width above it.
-        UsageError: sizes below 1, no steps, a degree outside 1 to 4.
+        UsageError: sizes below 1, a `group_size` that does not divide a wider width, no steps, a degree outside 1 to 4.
         UnknownNameError: an unknown choice; the message names the nearest.
     """
     check_sizes(num_classes=num_classes, in_channels=in_channels)
     widths = _plan(depth, width)
-    levels = [
-        DataFeature(
-            channels,
-            groups_of(channels, group_size),
-            steps=STEPS[depth] if steps is None else steps,
-            share=share,
-            norms=norms,
-            smoother=smoother,
-            degree=degree,
-        )
-        for channels in widths
-    ]
+    steps = STEPS[depth] if steps is None else steps
+    relation = _those_of(RelationOptions, options)
+    levels = [DataFeature(c, groups_of(c, group_size), steps=steps, **relation) for c in widths]
+    grid = _those_of(GridOptions, options)
     return MgNet(levels, widths, num_classes=num_classes, in_channels=in_channels, **grid)
 
 
@@ -215,21 +199,7 @@ def mgiad(
     num_classes: int = 10,
     in_channels: int = 3,
     width: float = 1.0,
-    coarsest: int | None = None,
-    group_size: int = 8,
-    eta_pre: int = 1,
-    eta_post: int = 1,
-    cycle: CycleKind = "V",
-    share: Share = "level",
-    norms: NormUses = "use",
-    correction: Correction = "fas",
-    channel_fas: bool = True,
-    transfer_norm: TransferNorm = "prolong",
-    transfer_init: TransferInit = "random",
-    correction_act: bool = False,
-    smoother: SmootherKind = "conv",
-    degree: int = 1,
-    **grid: Unpack[GridOptions],
+    **options: Unpack[MGiaDOptions],
 ) -> MgNet:
     """MGiaD (MGiaD paper, Algorithm 3): MgNet whose resolutions are each solved by a cycle over widths.
 
@@ -238,21 +208,8 @@ def mgiad(
         num_classes: classes of the linear head.
         in_channels: channels of the images.
         width: multiplier on every width, the paper's lambda; parameters grow about linearly.
-        coarsest: width of full coupling, c_K; default 64 for 18 and 16 for 20.
-        group_size: channels per group, g_s.
-        eta_pre: smoothing steps before a correction.
-        eta_post: smoothing steps after a correction.
-        cycle: V, W or F, see `Cycle`.
-        share: see `Share`.
-        norms: see `NormUses`.
-        correction: see `Correction`.
-        channel_fas: the full approximation scheme between widths; `fas` is that between resolutions.
-        transfer_norm: which transfers between widths are normalised, see `SiC`.
-        transfer_init: first values of the transfers between widths.
-        correction_act: ReLU on the normalised correction.
-        smoother: what B is, see `SmootherKind`.
-        degree: of a polynomial B, 1 to 4.
-        **grid: options of `MgNet`.
+        **options: of `SiC`, such as `group_size=8`, `coarsest` (default here: 64 for 18, 16 for 20) and `eta_post=1`,
+            and of `MgNet`. `channel_fas` is the full approximation scheme between widths, `fas` between resolutions.
 
     Raises:
         UsageError: sizes below 1, no smoothing steps, a degree outside 1 to 4.
@@ -260,27 +217,14 @@ def mgiad(
     """
     check_sizes(num_classes=num_classes, in_channels=in_channels)
     widths = _plan(depth, width)
-    blocks = [
-        SiC(
-            channels,
-            group_size=group_size,
-            coarsest=COARSEST[depth] if coarsest is None else coarsest,
-            eta_pre=eta_pre,
-            eta_post=eta_post,
-            cycle=cycle,
-            share=share,
-            norms=norms,
-            correction=correction,
-            fas=channel_fas,
-            transfer_norm=transfer_norm,
-            transfer_init=transfer_init,
-            rectify=correction_act,
-            smoother=smoother,
-            degree=degree,
-        )
-        for channels in widths
-    ]
-    return MgNet(blocks, widths, num_classes=num_classes, in_channels=in_channels, **grid)
+    cycle: SiCOptions = {"coarsest": COARSEST[depth], **_those_of(SiCOptions, options)}
+    grid = _those_of(GridOptions, options)
+    return MgNet([SiC(c, **cycle) for c in widths], widths, num_classes=num_classes, in_channels=in_channels, **grid)
+
+
+def _those_of(kind: type[Options], options: Mapping[str, Any]) -> Options:
+    """The options that `kind` declares."""
+    return cast(Options, {name: value for name, value in options.items() if name in kind.__annotations__})
 
 
 def groups_of(channels: int, group_size: int | None) -> int:

@@ -15,7 +15,7 @@ Boundary = Literal["pad", "interior"]
 networks; `interior`, the second, fourth, ..., so that 2m + 1 become m: the points inside a domain whose boundary values
 are zero."""
 
-FULL_WEIGHTING = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16
+FULL_WEIGHTING = ((1 / 16, 2 / 16, 1 / 16), (2 / 16, 4 / 16, 2 / 16), (1 / 16, 2 / 16, 1 / 16))
 """The mean over a point's neighbourhood that is a quarter of the transpose of linear interpolation."""
 
 
@@ -69,7 +69,7 @@ class GridRestriction(nn.Module):
             # No ReLU follows, so the gain is 1: what is handed down keeps the variance of what it was made of.
             nn.init.kaiming_normal_(weight, mode="fan_in", nonlinearity="linear")
         else:
-            weight.copy_((FULL_WEIGHTING / weight.shape[1]).expand_as(weight))
+            weight.copy_(weight.new_tensor(FULL_WEIGHTING) / weight.shape[1])
         weight.requires_grad_(self.init != "frozen")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class GridProlongation(nn.Module):
         check_groups(channels, channels, "an interpolation of each channel")
         self.conv = nn.ConvTranspose2d(channels, channels, 3, 2, groups=channels, bias=False)
         with torch.no_grad():
-            self.conv.weight.copy_((4 * FULL_WEIGHTING).expand_as(self.conv.weight))
+            self.conv.weight.copy_(4 * self.conv.weight.new_tensor(FULL_WEIGHTING))
 
     def forward(self, x: Tensor) -> Tensor:
         """Interpolate."""

@@ -6,7 +6,7 @@ The relation A u = f between features u and data f is solved approximately by re
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import get_args
+from typing import TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,15 @@ from torchmg.hierarchy import Dims, NormUses, Share, SmootherKind, check_choice
 from torchmg.nn.conv import grouped_conv
 from torchmg.nn.norm import batch_norm
 from torchmg.nn.polynomial import PolynomialFeature
+
+
+class RelationOptions(TypedDict, total=False):
+    """What every model of data-feature relations passes on to them; meanings and defaults in `DataFeature`."""
+
+    share: Share
+    norms: NormUses
+    smoother: SmootherKind
+    degree: int
 
 
 class DataFeature(nn.Module):

@@ -27,9 +27,24 @@ from torchmg.hierarchy import (
 from torchmg.hierarchy.data_feature import relation_cost, sic_costs
 from torchmg.nn.cycle import Operator, fas_cycle
 from torchmg.nn.mgic import Part
-from torchmg.nn.mgnet import DataFeature, coarsen
+from torchmg.nn.mgnet import DataFeature, RelationOptions, coarsen
 from torchmg.nn.norm import all_uses, later_uses
 from torchmg.nn.transfer import Prolongation, Restriction
+
+
+class SiCOptions(RelationOptions, total=False):
+    """What MGiaD models pass on to `SiC`; meanings and defaults there."""
+
+    group_size: int
+    coarsest: int
+    eta_pre: int
+    eta_post: int
+    cycle: CycleKind
+    correction: Correction
+    correction_act: bool
+    channel_fas: bool
+    transfer_norm: TransferNorm
+    transfer_init: TransferInit
 
 
 class SiC(nn.Module):
@@ -58,11 +73,11 @@ class SiC(nn.Module):
             could also mean that pre step i shares post step i's.
         norms: see `NormUses`.
         correction: see `Correction`.
-        fas: start the coarser level from Pi u; without, from zero, and there is no Pi.
+        channel_fas: start the coarser level from Pi u; without, from zero, and there is no Pi.
         transfer_norm: batch norm after P, without activation (default, as counts and the authors' code have it), after
             R, Pi and P, or nowhere.
         transfer_init: first values of R, Pi and P, see `TransferInit`.
-        rectify: apply ReLU to the normalised correction, as the paper's text says of every convolution. Then no
+        correction_act: apply ReLU to the normalised correction, as the paper's text says of every convolution. Then no
             correction can be negative.
         smoother, degree: what B is, see `DataFeature`.
         dims: spatial axes, 0 for vectors.
@@ -87,10 +102,10 @@ class SiC(nn.Module):
         share: Share = "level",
         norms: NormUses = "use",
         correction: Correction = "fas",
-        fas: bool = True,
+        channel_fas: bool = True,
         transfer_norm: TransferNorm = "prolong",
         transfer_init: TransferInit = "random",
-        rectify: bool = False,
+        correction_act: bool = False,
         smoother: SmootherKind = "conv",
         degree: int = 1,
         dims: Dims = 2,
@@ -101,28 +116,15 @@ class SiC(nn.Module):
         check_choice("transfer_init", transfer_init, get_args(TransferInit))
         check_dims(dims)
         self.correction: Correction = correction
-        self.rectify = rectify
-        self.fas = fas
+        self.correction_act, self.channel_fas = correction_act, channel_fas
         self.transfer_norm: TransferNorm = transfer_norm
-        self.share: Share = share
-        self.norms: NormUses = norms
-        self.smoother: SmootherKind = smoother
-        self.degree = degree
+        self.relation = RelationOptions(share=share, norms=norms, smoother=smoother, degree=degree)
         self.dims: Dims = dims
         self.cycle = Cycle(cycle, eta_pre, eta_post, solve=max(eta_pre + eta_post, 1))
         self.hierarchy = Hierarchy(channels, group_size, coarsest, stop="ge", transfer_groups="pair")
         levels = self.hierarchy.levels
         self.relax = nn.ModuleList(
-            DataFeature(
-                level.channels,
-                level.groups,
-                steps=steps,
-                share=share,
-                norms=norms,
-                smoother=smoother,
-                degree=degree,
-                dims=dims,
-            )
+            DataFeature(level.channels, level.groups, steps=steps, dims=dims, **self.relation)
             for level, steps in zip(levels, self.cycle.relaxations(len(levels)), strict=True)
         )
 
@@ -132,12 +134,12 @@ class SiC(nn.Module):
             return Restriction(c, c // 2, init=transfer_init, norm=transfer_norm == "both", dims=dims)
 
         self.restrict = nn.ModuleList(down(c) for c in fine)
-        self.project = nn.ModuleList(down(c) for c in fine if fas)
+        self.project = nn.ModuleList(down(c) for c in fine if channel_fas)
         self.prolong = nn.ModuleList(
             Prolongation(c, c // 2, init=transfer_init, norm=transfer_norm != "none", dims=dims) for c in fine
         )
         self.restrict_again = later_uses(self.restrict, visits)
-        self.project_again = later_uses(self.project, visits if fas else [])
+        self.project_again = later_uses(self.project, visits if channel_fas else [])
         self.prolong_again = later_uses(self.prolong, visits)
 
     @property
@@ -165,7 +167,7 @@ class SiC(nn.Module):
     def _up(self, level: int) -> Iterator[Operator]:
         """Correction -> prolonged correction, once for each visit of the level."""
         for p in all_uses(self.prolong, self.prolong_again)[level]:
-            yield (lambda correction, p=p: p(correction).relu()) if self.rectify else p
+            yield (lambda correction, p=p: p(correction).relu()) if self.correction_act else p
 
     def parts(self) -> Iterator[Part]:
         """Where each operator stands in the hierarchy, for counting and reports."""
@@ -181,16 +183,13 @@ class SiC(nn.Module):
         return sic_costs(
             self.hierarchy,
             self.cycle,
-            fas=self.fas,
+            fas=self.channel_fas,
             transfer_norm=self.transfer_norm,
-            share=self.share,
-            norms=self.norms,
-            smoother=self.smoother,
-            degree=self.degree,
             dims=self.dims,
+            **self.relation,
         )
 
     def __repr__(self) -> str:
         level = Level(self.hierarchy.channels, self.hierarchy.channels, 1)
-        dense = relation_cost(level, self.finest.steps, share=self.share, norms=self.norms, dims=self.dims)
+        dense = relation_cost(level, self.finest.steps, dims=self.dims, **self.relation)
         return format_table(self.hierarchy, self.costs(), dense, cycle=self.cycle, title="SiC")

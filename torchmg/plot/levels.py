@@ -107,7 +107,7 @@ def _columns(block: Block) -> tuple[str, ...]:
 def _transfers(block: Block, cost: LevelCost) -> dict[str, int]:
     """Parameters of each transfer between a level and the next, by name, the way up last."""
     down, up = cost.restrict.parameters, cost.prolong.parameters
-    if isinstance(block, SiC) and block.fas:
+    if isinstance(block, SiC) and block.channel_fas:
         return {"restrict": down // 2, "project": down // 2, "prolong": up}  # R and Pi are made alike
     return {"restrict": down, "prolong": up}
 
