@@ -187,6 +187,21 @@ def test_without_pyamg_the_rest_is_checked(monkeypatch: pytest.MonkeyPatch) -> N
     assert "pip install 'torchmg[verify]'" in str(found)
 
 
+def test_one_thread_while_it_checks_and_as_many_as_before_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> list[Check]:
+        raise ArithmeticError(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(checks, "_poisson", broken)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ArithmeticError, match="1"):
+            verify(**SMALL)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [

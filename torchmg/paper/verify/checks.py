@@ -1,6 +1,7 @@
 """What is checked, and what counts as passed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
@@ -175,8 +176,20 @@ def verify(grids: Sequence[int] = GRIDS, channels: Sequence[int] = CHANNELS, see
             rule = "2^k - 1" if name == "grids" else f"{SOLVED} * 2^k"
             raise UsageError(f"{name} must be two or more rising sizes of the form {rule}; got {tuple(sizes)}.")
     peer = find_spec("pyamg") is not None
-    checks = [*_poisson(grids, seed, peer), *_nonlinear(grids), *_chain(channels, seed, peer)]
+    with one_thread():
+        checks = [*_poisson(grids, seed, peer), *_nonlinear(grids), *_chain(channels, seed, peer)]
     return Verification(tuple(checks), _version() if peer else None)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: on tensors this small, threads wait for each other longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _is_grid(size: int) -> bool:
