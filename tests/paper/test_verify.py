@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
+from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
 from torchmg import cli
@@ -135,6 +137,26 @@ def test_verdicts_by_hand() -> None:
     assert factor([1.0, 0.5, 0.25, 1e-11, 1e-12]) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("at", [1, 4, 15])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_norm_that_is_no_number_fails(value: float, at: int) -> None:
+    good = tuple(0.3**k for k in range(16))
+    bad = (*good[:at], value, *good[at + 1 :])
+    for norms, peer in ((bad, good), (bad, None), (good, bad)):
+        assert Check("p", "m", (Run(7, good, good), Run(15, good, good))).passed
+        assert not Check("p", "m", (Run(7, good, good), Run(15, norms, peer))).passed
+        assert not Check("p", "m", (Run(7, norms, peer), Run(15, good, good))).passed
+
+
+def test_factors_stand_beside_pyamgs(small: Verification) -> None:
+    columns = list(small.table().columns)
+    ours, theirs = columns.index("factor a cycle"), columns.index("by pyamg")
+    beside = {(row[0], row[1]): (row[ours], row[theirs]) for row in small.table().rows}
+    assert len([pair for pair in beside.values() if pair[1]]) == 5 + 3
+    for left, right in ((str(a).split(), str(b).split()) for a, b in beside.values() if b):
+        assert list(map(float, left)) == pytest.approx(list(map(float, right)), abs=2e-3)
+
+
 def test_the_picture_and_the_rows(small: Verification, tmp_path: Path) -> None:
     picture = convergence(small, tmp_path / "v")
     assert [file.name for file in picture.files] == ["v.png", "v.svg", "v.csv"]
@@ -165,6 +187,21 @@ def test_without_pyamg_the_rest_is_checked(monkeypatch: pytest.MonkeyPatch) -> N
     assert "pip install 'torchmg[verify]'" in str(found)
 
 
+def test_one_thread_while_it_checks_and_as_many_as_before_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> list[Check]:
+        raise ArithmeticError(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(checks, "_poisson", broken)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ArithmeticError, match="1"):
+            verify(**SMALL)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [
@@ -179,6 +216,23 @@ def test_impossible_sizes_are_explained(sizes: dict[str, Any], words: list[str])
     with pytest.raises(UsageError) as caught:
         verify(**sizes)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize("points", [15, 31])
+def test_the_nonlinear_solver_finds_what_newton_finds(points: int) -> None:
+    """Newton's method with sparse solves; f has all frequencies, enough for u^3 to matter, not too much for B."""
+    a = poisson_levels(points)[0]["A"]
+    f = 100 * torch.randn(1, 1, points, points, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 50
+    data, newton = f.flatten().numpy(), np.zeros(points**2)
+    for _ in range(20):
+        slope = (a + sparse.diags_array(3 * newton**2)).tocsc()
+        newton = newton - spsolve(slope, a @ newton + newton**3 - data)
+    assert np.abs(a @ newton + newton**3 - data).max() < 1e-8
+    assert np.abs(newton**3).max() > 20
+    found, _ = history(GridSolver(points, Cycle("V", 1, 1, solve=20), nonlinear=True), f, 40)
+    assert np.allclose(found.flatten(), newton, rtol=1e-8, atol=1e-10)
+    linear, _ = history(GridSolver(points, Cycle("V", 1, 1)), f, 40)
+    assert not np.allclose(linear.flatten(), newton, rtol=0.1)
 
 
 def test_known_solutions_are_fixed_points_of_the_nonlinear_solver() -> None:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     from torchmg.train.environment import environment
 
     found = verify(args.grids, args.channels, args.seed)
-    machine = {**environment(torch.device("cpu")), "pyamg": found.peer}
+    machine = {**environment(torch.device("cpu")), "threads": 1, "pyamg": found.peer}
     args.output.give(found.table(), environment=machine, passed=found.passed)
     if find_spec("matplotlib") is None:
         drawn = "not drawn: pip install 'torchmg[plot]'"

@@ -121,7 +121,7 @@ class ChainSolver(nn.Module):
 
     Args:
         channels: cells, `SOLVED` times a power of two.
-        kind, eta_pre, eta_post: as in `SiC`.
+        cycle: V, W or F and the steps before and after; the coarsest level is solved whatever it says.
     """
 
     def __init__(self, channels: int, cycle: Cycle) -> None:
