@@ -37,6 +37,15 @@ def test_the_building_blocks_load_no_torchvision() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_importing_while_another_device_is_the_default_leaves_nothing_there() -> None:
+    code = (
+        "import torch, torchmg\nwith torch.device('meta'): torchmg.create('mgiad20', grid_init='full_weighting')\n"
+        "print(torchmg.create('mgiad20', grid_init='full_weighting')(torch.zeros(1, 3, 8, 8)).isfinite().all())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "tensor(True)"
+
+
 @pytest.mark.parametrize("name", torchmg.__all__)
 def test_every_public_name_resolves(name: str) -> None:
     assert name in dir(torchmg)

@@ -1,15 +1,22 @@
-"""Building blocks: convolutions, transfers, relaxations, the cycle, and the MGIC block made of them."""
+"""Building blocks: convolutions, transfers, relaxations, the cycle, and MGIC, MgNet and SiC made of them."""
 
 from torchmg.nn.conv import ConvNormAct, GroupedConv1d, GroupedConv2d, GroupedConv3d, GroupedLinear, grouped_conv
-from torchmg.nn.cycle import fas_cycle
+from torchmg.nn.cycle import descend, fas_cycle
+from torchmg.nn.grid import GridProlongation, GridRestriction
 from torchmg.nn.mgic import MGICBlock, MGICOptions
+from torchmg.nn.mgnet import DataFeature, coarsen
+from torchmg.nn.polynomial import PolynomialFeature
 from torchmg.nn.relax import Bottleneck, RelaxationFactory, Residual
 from torchmg.nn.shortcut import LightShortcut
+from torchmg.nn.sic import SiC, SiCOptions
 from torchmg.nn.transfer import Prolongation, Restriction, Transfer
 
 __all__ = [
     "Bottleneck",
     "ConvNormAct",
+    "DataFeature",
+    "GridProlongation",
+    "GridRestriction",
     "GroupedConv1d",
     "GroupedConv2d",
     "GroupedConv3d",
@@ -17,11 +24,16 @@ __all__ = [
     "LightShortcut",
     "MGICBlock",
     "MGICOptions",
+    "PolynomialFeature",
     "Prolongation",
     "RelaxationFactory",
     "Residual",
     "Restriction",
+    "SiC",
+    "SiCOptions",
     "Transfer",
+    "coarsen",
+    "descend",
     "fas_cycle",
     "grouped_conv",
 ]

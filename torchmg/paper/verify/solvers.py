@@ -14,7 +14,7 @@ from torchmg.nn.mgnet import DataFeature, coarsen
 from torchmg.nn.norm import NORMS
 from torchmg.nn.sic import SiC
 
-STENCIL = torch.tensor([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]], dtype=torch.float64)
+STENCIL = ((0.0, -1.0, 0.0), (-1.0, 4.0, -1.0), (0.0, -1.0, 0.0))
 """-Laplace on a square grid, times the squared mesh size; zero padding is the boundary value zero."""
 SMOOTHING = 0.8
 """Damping of Jacobi that is best for the high frequencies of the five-point stencil (factor 0.6)."""
@@ -82,7 +82,7 @@ class GridSolver(nn.Module):
         without_norms(self)
         for side, relation in zip(sides, self._relations(), strict=True):
             mesh = 1 / (side + 1)
-            relation.data_maps[0].weight.copy_(STENCIL / mesh**2)  # pyright: ignore[reportCallIssue]
+            relation.data_maps[0].weight.copy_(torch.tensor(STENCIL, dtype=torch.float64) / mesh**2)  # pyright: ignore[reportCallIssue]
             damping = 1.0 if side == 1 and not nonlinear else SMOOTHING
             relation.feature_maps[0].weight.zero_()[..., 1, 1] = damping * mesh**2 / 4  # pyright: ignore
             if nonlinear:
