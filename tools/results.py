@@ -26,7 +26,7 @@ def table(records: list[dict]) -> str:
     for r in records:
         recipe, here = r["recipe"], r["environment"]
         cells = (
-            *(recipe["data"], recipe["model"], f"{r['parameters']:,}", f"{r['macs']:,}", epochs(recipe)),
+            *(recipe["data"], model(recipe), f"{r['parameters']:,}", f"{r['macs']:,}", epochs(recipe)),
             *(recipe["seed"], f"{r['train_accuracy']:.2f}", f"{r['test_accuracy']:.2f}"),
             *(f"{here['torch'].partition('+')[0]}, {here['device']}", here["date"]),
         )
@@ -37,6 +37,12 @@ def table(records: list[dict]) -> str:
         "ran than the recipe has, the run was shortened and compares with no paper. Made by:"
     )
     return "\n".join([*lines, "", note, "", "```", commands, "```"])
+
+
+def model(recipe: dict) -> str:
+    """The model with the options that were set."""
+    options = [f"{name}={value}" for name, value in recipe["options"].items() if value is not None]
+    return f"{recipe['model']}, {', '.join(options)}" if options else recipe["model"]
 
 
 def epochs(recipe: dict) -> str:

@@ -15,7 +15,7 @@ MGIC2023 = (
     'Eliasof, Ephrath, Ruthotto, Treister, "MGIC: Multigrid-in-Channels Neural Network Architectures", '
     "SIAM J. Sci. Comput. 2023, arXiv 2011.09128"
 )
-MGIAD = 'van Betteray, Rottmann, Kahl, "MGiaD: Multigrid in all dimensions", 2022, arXiv 2211.06144'
+MGIAD = 'van Betteray, Rottmann, Kahl, "MGiaD: Multigrid in all dimensions", 2022, arXiv 2211.05525'
 HEXU2019 = 'He, Xu, "MgNet: A unified framework of multigrid and convolutional neural network", Sci. China Math. 2019'
 
 
