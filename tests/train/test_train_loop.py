@@ -140,8 +140,16 @@ def test_parts_clipping_and_averages_equal_a_plain_loop(
     for epoch, row in enumerate(log(run.folder)):
         mean = sum(losses[epoch * STEPS : (epoch + 1) * STEPS]) / STEPS
         assert float(row["train_loss"]) == pytest.approx(mean, rel=1e-4)
-    for key, value in model.state_dict().items():
-        torch.testing.assert_close(weights(run.folder)[key], value, rtol=1e-3, atol=3e-5)
+    # Sums in another order flip a unit of ReLU now and then, which changes a gradient by about a percent; a wrong share
+    # of a part, a missing clip or another average changes what was learned by far more.
+    torch.manual_seed(recipe.seed)
+    start = dict(torchmg.create("mgic_resnet20", in_channels=1, **SMALL_MGIC.given()).named_parameters())
+    ours = weights(run.folder)
+    with torch.no_grad():
+        off = sum(float((ours[key] - value).square().sum()) for key, value in model.named_parameters())
+        moved = sum(float((start[key] - value).square().sum()) for key, value in model.named_parameters())
+    assert moved > 0
+    assert off <= 0.03**2 * moved
 
 
 @pytest.mark.usefixtures("data")
