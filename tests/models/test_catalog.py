@@ -27,7 +27,9 @@ def test_the_catalogue_is_consistent() -> None:
         if entry.family == "mgic":
             assert name == f"mgic_{entry.dense}"
     assert {f"resnet{n}" for n in (20, 32, 44, 56, 110)} | {"resnet18_cifar"} <= set(MODELS)
-    assert {entry.dense for entry in MODELS.values()} - {None} == {n for n in MODELS if n.startswith("resnet")}
+    assert {entry.dense for entry in MODELS.values()} - {None} == {
+        n for n, entry in MODELS.items() if entry.family in ("resnet", "vit")
+    }
 
 
 @pytest.mark.parametrize(

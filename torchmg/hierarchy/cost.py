@@ -67,14 +67,16 @@ def _convolutions(kind: RelaxationKind, level: Level, kernel_size: int) -> list[
         "conv": [(c, c, k)],
         "residual": [(c, c, k), (c, c, k)],
         "bottleneck": [(c, h, 1), (h, h, k), (h, c, 1)],
+        "mlp": [(c, 4 * c, 1), (4 * c, c, 1)],
     }[kind]
 
 
 def relaxation_cost(kind: RelaxationKind, level: Level, kernel_size: int = 3, dims: Dims = 2) -> Cost:
-    """Closed-form cost of one relaxation: c_in c_out k^dims / groups a convolution, 2 c_out a norm.
+    """Closed-form cost of one relaxation: c_in c_out k^dims / groups a convolution, two parameters a channel a norm.
 
     With `dims=0` that is a grouped linear map, whatever the kernel size.
     """
     convolutions = _convolutions(kind, level, kernel_size)
     weights = sum(a * b * k**dims // level.groups for a, b, k in convolutions)
-    return Cost(weights, 0 if kind == "conv" else sum(2 * b for _, b, _ in convolutions))
+    normalised = {"conv": [], "mlp": [level.channels]}.get(kind, [b for _, b, _ in convolutions])
+    return Cost(weights, sum(2 * width for width in normalised))

@@ -70,9 +70,10 @@ CycleKind = Literal["V", "W", "F"]
 Dims = Literal[0, 1, 2, 3]
 """Axes that a tensor has beside batch and channels: 2 for images, 1 for sequences, 3 for volumes, 0 for vectors."""
 
-RelaxationKind = Literal["conv", "residual", "bottleneck"]
+RelaxationKind = Literal["conv", "residual", "bottleneck", "mlp"]
 """Relaxations with a closed-form cost: one bare k x k convolution (Eq. 8), the basic residual block (two k x k
-convolutions), the bottleneck (1x1, k x k, 1x1); each convolution of the last two has a batch normalisation."""
+convolutions), the bottleneck (1x1, k x k, 1x1), each convolution of the last two with a batch normalisation; the
+feed-forward layer of a transformer (two linear maps by way of four times the width, with one layer normalisation)."""
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

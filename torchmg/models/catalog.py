@@ -17,6 +17,7 @@ MGIC2023 = (
 )
 MGIAD = 'van Betteray, Rottmann, Kahl, "MGiaD: Multigrid in all dimensions", 2022, arXiv 2211.05525'
 HEXU2019 = 'He, Xu, "MgNet: A unified framework of multigrid and convolutional neural network", Sci. China Math. 2019'
+VIT2021 = 'Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, in a size for 32x32 images'
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Entry:
 
     name: str
     family: str
-    """Models of one family share a colour in plots: `resnet`, `mgic`, `mgnet` or `mgiad`."""
+    """Models of one family share a colour in plots: `resnet`, `mgic`, `mgnet`, `mgiad` or `vit`."""
     builder: str
     """`module:function` that builds it."""
     parameters: int
@@ -77,6 +78,9 @@ _HEXU = Entry(
     dense="resnet18_cifar",
 )
 
+_VIT = MappingProxyType({"depth": 6})
+
+
 MODELS: Mapping[str, Entry] = MappingProxyType(
     {
         entry.name: entry
@@ -107,6 +111,18 @@ MODELS: Mapping[str, Entry] = MappingProxyType(
             ),
             _mgnet("mgiad", 20, 37_146, 22_973_056),
             _mgnet("mgiad", 18, 453_578, 284_561_920),
+            Entry("vit_cifar", "vit", "torchmg.models.vit:vit", 2_675_146, 179_898_240, "vit", VIT2021, _VIT),
+            Entry(
+                "mgic_vit_cifar",
+                "mgic",
+                "torchmg.models.vit:mgic_vit",
+                1_070_266,
+                77_047_680,
+                "mgic",
+                MGIC2023,
+                _VIT,
+                dense="vit_cifar",
+            ),
         )
     }
 )

@@ -6,7 +6,7 @@ from torchmg.nn.grid import GridProlongation, GridRestriction
 from torchmg.nn.mgic import MGICBlock, MGICOptions
 from torchmg.nn.mgnet import DataFeature, coarsen
 from torchmg.nn.polynomial import PolynomialFeature
-from torchmg.nn.relax import Bottleneck, RelaxationFactory, Residual
+from torchmg.nn.relax import Bottleneck, FeedForward, RelaxationFactory, Residual
 from torchmg.nn.shortcut import LightShortcut
 from torchmg.nn.sic import SiC, SiCOptions
 from torchmg.nn.transfer import Prolongation, Restriction, Transfer
@@ -15,6 +15,7 @@ __all__ = [
     "Bottleneck",
     "ConvNormAct",
     "DataFeature",
+    "FeedForward",
     "GridProlongation",
     "GridRestriction",
     "GroupedConv1d",

@@ -65,7 +65,8 @@ class MGICBlock(nn.Module):
 
     Args:
         channels: width of the tensor.
-        relax: `"residual"`, `"bottleneck"`, or a factory `(channels, groups) -> nn.Module` that keeps shapes.
+        relax: `"residual"`, `"bottleneck"`, `"mlp"` (of vectors), or a factory `(channels, groups) -> nn.Module` that
+            keeps shapes.
         group_size: channels per group, 8 in the paper's CIFAR networks.
         coarsest: width at which coupling is full, 16 in the paper's CIFAR networks.
         stop, group_rule: see `StopRule` and `GroupRule`; the defaults follow the paper's text.

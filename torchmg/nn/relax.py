@@ -16,10 +16,11 @@ from torchmg.nn.conv import grouped_conv
 from torchmg.nn.norm import batch_norm
 
 RelaxationFactory = Callable[[int, int], nn.Module]
-RelaxationName = Literal["residual", "bottleneck"]
+RelaxationName = Literal["residual", "bottleneck", "mlp"]
 
 EXPANSION = 4
-"""Tensor width over middle width of a bottleneck, on every level (He et al. 2016; MGIC paper, Table 4)."""
+"""Tensor width over middle width of a bottleneck, on every level (He et al. 2016; MGIC paper, Table 4); and the middle
+of a feed-forward layer over its width (Vaswani et al. 2017)."""
 
 
 class Residual(nn.Module):
@@ -70,6 +71,30 @@ class Bottleneck(nn.Module):
         return F.relu(x + self.norm3(self.conv3(y)))
 
 
+class FeedForward(nn.Module):
+    """A transformer's feed-forward layer with its skip: y = x + K2 GELU(K1 N(x)), N layer normalisation.
+
+    (batch, channels) -> the same; the middle has four times the channels. K1 and K2 are linear maps without bias, cut
+    into groups; N sees all channels, so it is the one thing that couples groups, by two numbers a sample.
+
+    Raises:
+        GroupError: `groups` does not divide the width.
+        UsageError: spatial axes; as tokens, (batch, places, channels), they are part of the batch.
+    """
+
+    def __init__(self, channels: int, groups: int = 1, dims: Dims = 0) -> None:
+        super().__init__()
+        if dims != 0:
+            raise UsageError(f'relax="mlp" is for vectors; use dims=0 with channels last, not dims={dims}.')
+        self.norm = nn.LayerNorm(channels)
+        self.widen = grouped_conv(channels, EXPANSION * channels, 1, groups=groups, dims=0)
+        self.narrow = grouped_conv(EXPANSION * channels, channels, 1, groups=groups, dims=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One relaxation."""
+        return x + self.narrow(F.gelu(self.widen(self.norm(x))))
+
+
 def middle_width(channels: int) -> int:
     """Middle width of a bottleneck of `channels`."""
     if channels % EXPANSION:
@@ -81,5 +106,9 @@ def middle_width(channels: int) -> int:
     return channels // EXPANSION
 
 
-RELAXATIONS: dict[str, type[Residual] | type[Bottleneck]] = {"residual": Residual, "bottleneck": Bottleneck}
+RELAXATIONS: dict[str, type[Residual] | type[Bottleneck] | type[FeedForward]] = {
+    "residual": Residual,
+    "bottleneck": Bottleneck,
+    "mlp": FeedForward,
+}
 """Built-in relaxations by name."""
