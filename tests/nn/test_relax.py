@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchmg.errors import GroupError, UsageError
-from torchmg.nn import Bottleneck, Residual
+from torchmg.nn import Bottleneck, MGICBlock, Residual
+from torchmg.nn.relax import ResNeXtBottleneck, WideBottleneck
 
 
 def norm(x: torch.Tensor, module: nn.BatchNorm2d) -> torch.Tensor:
@@ -46,7 +47,33 @@ def test_bottleneck_is_its_formula(groups: int) -> None:
     assert torch.allclose(block(x), (x + y).relu(), atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [Residual, Bottleneck])
+@pytest.mark.parametrize(("kind", "middle_groups"), [(WideBottleneck, None), (ResNeXtBottleneck, 32)])
+@pytest.mark.parametrize("groups", [1, 2, 4, 64])
+def test_bottlenecks_with_wide_middles(kind: type[Bottleneck], middle_groups: int | None, groups: int) -> None:
+    """Weights as of torchvision's wide and ResNeXt blocks, in groups."""
+    block = kind(256, groups)
+    middle = max(groups, middle_groups or 1)
+    shapes = [tuple(conv.weight.shape) for conv in (block.conv1, block.conv2, block.conv3)]
+    assert shapes == [(128, 256 // groups, 1, 1), (128, 128 // middle, 3, 3), (256, 128 // groups, 1, 1)]
+    assert block(torch.randn(2, 256, 3, 3)).shape == (2, 256, 3, 3)
+
+
+def test_a_middle_that_32_does_not_divide_has_their_common_divisor() -> None:
+    assert ResNeXtBottleneck(48).conv2.groups == 8
+    with pytest.raises(UsageError, match=r"multiple of 2; got 15\. Nearest: 14, 16"):
+        WideBottleneck(15)
+
+
+@pytest.mark.parametrize(("relax", "closed"), [("wide_bottleneck", True), ("resnext", False)])
+def test_a_block_of_wide_bottlenecks_measures_its_sizes_on_the_middle(relax: str, closed: bool) -> None:
+    block = MGICBlock(256, relax=relax, group_size=32, coarsest=64)
+    assert [(lv.channels, lv.hidden, lv.groups) for lv in block.hierarchy.levels] == [(256, 128, 4), (128, 64, 1)]
+    assert ("ratio" in repr(block)) == closed, "grouped middles have no closed form to compare with"
+    if closed:
+        assert block.costs() == block.hierarchy.costs("bottleneck")
+
+
+@pytest.mark.parametrize("kind", [Residual, Bottleneck, WideBottleneck])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_relaxations_couple_exactly_the_channels_of_a_group(kind: type[nn.Module], groups: int) -> None:
     block = make_positive(kind(16, groups))

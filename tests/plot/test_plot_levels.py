@@ -78,9 +78,7 @@ def test_smoothing_in_channels_has_a_projection_where_it_has_one(fas: bool, tmp_
 
 def test_a_block_by_name_and_a_block_itself(tmp_path: Path) -> None:
     model = torchmg.create("mgic_resnet20")
-    assert hierarchy(model, tmp_path / "a", "stages.1.1").rows.title.startswith(
-        "SmallImageResNet, stages.1.1: 2 levels"
-    )
+    assert hierarchy(model, tmp_path / "a", "stages.1.1").rows.title.startswith("ResNet, stages.1.1: 2 levels")
     assert hierarchy(MGICBlock(16), tmp_path / "b").rows.title.startswith("MGICBlock: 1 level, ")
     wide = MGICBlock(1024, relax="bottleneck", transfer_weights="transpose")
     assert len(hierarchy(wide, tmp_path / "c").rows.rows) == 5  # middles of 256, 128, 64, 32, 16

@@ -11,6 +11,10 @@ from types import MappingProxyType
 from torchmg.errors import UnknownNameError, did_you_mean
 
 HE2016 = 'He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016'
+ZAGORUYKO2016 = 'Zagoruyko, Komodakis, "Wide Residual Networks", BMVC 2016'
+XIE2017 = 'Xie, Girshick, Dollar, Tu, He, "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017'
+DENSE = MappingProxyType({"plain": HE2016, "wide": ZAGORUYKO2016, "resnext": XIE2017})
+"""Variant of an ImageNet ResNet -> the paper that defines it."""
 MGIC2023 = (
     'Eliasof, Ephrath, Ruthotto, Treister, "MGIC: Multigrid-in-Channels Neural Network Architectures", '
     "SIAM J. Sci. Comput. 2023, arXiv 2011.09128"
@@ -36,7 +40,7 @@ class Entry:
     paper: str
     """Short name of the paper that defines it."""
     citation: str
-    fixed: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    fixed: Mapping[str, int | str] = field(default_factory=lambda: MappingProxyType({}))
     """Arguments of the builder that the name stands for."""
     input: tuple[int, int, int] = (3, 32, 32)
     """(channels, height, width) that the counts are for; any other size works too."""
@@ -58,6 +62,15 @@ def _mgic(depth: int, parameters: int, macs: int, name: str | None = None) -> En
     fixed = MappingProxyType({"depth": depth})
     builder = f"{_MODULE}:mgic_resnet"
     return Entry(f"mgic_{dense}", "mgic", builder, parameters, macs, "mgic", MGIC2023, fixed, dense=dense)
+
+
+def _imagenet(name: str, depth: int, parameters: int, macs: int, variant: str = "plain") -> Entry:
+    fixed = MappingProxyType({"depth": depth, "variant": variant})
+    family, dense = ("mgic", name.removeprefix("mgic_")) if name.startswith("mgic_") else ("resnet", None)
+    paper, citation = ("mgic", MGIC2023) if dense else ("resnet", DENSE[variant])
+    function = "mgic_resnet" if dense else "resnet"
+    builder = f"torchmg.models.resnet_imagenet:{function}"
+    return Entry(name, family, builder, parameters, macs, paper, citation, fixed, (3, 224, 224), dense)
 
 
 def _mgnet(family: str, depth: int, parameters: int, macs: int) -> Entry:
@@ -97,6 +110,18 @@ MODELS: Mapping[str, Entry] = MappingProxyType(
             _mgic(56, 310_330, 75_903_616),
             _mgic(110, 618_490, 151_253_632),
             _mgic(18, 620_490, 76_305_408, "resnet18_cifar"),
+            _imagenet("resnet18", 18, 11_689_512, 1_814_073_344),
+            _imagenet("resnet34", 34, 21_797_672, 3_663_761_408),
+            _imagenet("resnet50", 50, 25_557_032, 4_089_184_256),
+            _imagenet("resnet101", 101, 44_549_160, 7_801_405_440),
+            _imagenet("wide_resnet50", 50, 68_883_240, 11_398_021_120, "wide"),
+            _imagenet("resnext50", 50, 25_028_904, 4_230_479_872, "resnext"),
+            _imagenet("mgic_resnet18", 18, 2_853_288, 1_001_197_056),
+            _imagenet("mgic_resnet34", 34, 5_095_592, 1_741_192_704),
+            _imagenet("mgic_resnet50", 50, 9_149_480, 2_139_043_840),
+            _imagenet("mgic_resnet101", 101, 17_370_408, 3_722_196_992),
+            _imagenet("mgic_wide_resnet50", 50, 10_220_072, 2_908_944_384, "wide"),
+            _imagenet("mgic_resnext50", 50, 7_750_184, 1_622_325_120, "resnext"),
             _mgnet("mgnet", 20, 100_954, 52_568_704),
             _mgnet("mgnet", 18, 2_749_514, 691_644_928),
             Entry(

@@ -34,9 +34,11 @@ class ModelOptions:
     """What to change about a model; None leaves the model's own default."""
 
     group_size: int | None = None
-    """Channels per group above the coarsest level (MGIC, MGiaD; default 8), or on every one (MgNet; default all)."""
+    """Channels per group above the coarsest level (MGIC, MGiaD; default 8, for ImageNet 32), or on every one (MgNet;
+    default all)."""
     coarsest: int | None = None
-    """Width at which channels are fully coupled (MGIC models; default 16; MGiaD: 64 for mgiad18, 16 for mgiad20)."""
+    """Width at which channels are fully coupled (MGIC models; default 16, for ImageNet 64; MGiaD: 64 for mgiad18,
+    16 for mgiad20)."""
     width: float | None = None
     """Multiplier on every stage's width (default 1)."""
     preset: Preset | None = None

@@ -8,60 +8,20 @@ MGIC: the same stem, stages and head; every block is an `MGICBlock`, and a stage
 resolution starts with a `LightShortcut` (MGIC paper, sections 3.5 and 4.2).
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Unpack, get_args
+from typing import Unpack
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchmg.errors import UsageError
-from torchmg.hierarchy import ShortcutKind, check_choice
+from torchmg.hierarchy import ShortcutKind
 from torchmg.models.options import Preset
-from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
-from torchmg.nn.conv import ConvNormAct, GroupedConv2d, check_input
-from torchmg.nn.mgic import MGICBlock, MGICOptions, Part
+from torchmg.models.presets import preset_options
+from torchmg.models.resnet import ResNet, mgic_stages
+from torchmg.models.sizes import check_sizes, scaled
+from torchmg.nn.conv import ConvNormAct, GroupedConv2d
+from torchmg.nn.mgic import MGICOptions
 from torchmg.nn.relax import Residual
-from torchmg.nn.shortcut import LightShortcut
-
-
-class SmallImageResNet(nn.Module):
-    """Stem, stages, head over images (batch, in_channels, H, W); logits are (batch, num_classes).
-
-    `forward_features` returns the output of every stage, finest first; `feature_info` says what they are.
-    """
-
-    def __init__(self, stem: ConvNormAct, stages: Sequence[nn.Sequential], widths: Sequence[int], classes: int) -> None:
-        super().__init__()
-        self.stem = stem
-        self.stages = nn.ModuleList(stages)
-        self.head = nn.Linear(widths[-1], classes)
-        self.feature_info = [
-            FeatureInfo(num_chs=width, reduction=2**i, module=f"stages.{i}") for i, width in enumerate(widths)
-        ]
-
-    def forward_features(self, x: Tensor) -> list[Tensor]:
-        """The feature map after every stage, (batch, num_chs, H / reduction, W / reduction) each."""
-        check_input(x, self.stem.conv.in_channels)
-        features = []
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (batch, num_classes)."""
-        return self.head(self.forward_features(x)[-1].mean((2, 3)))
-
-    def parts(self) -> Iterator[Part]:
-        """Roles of what is not inside an MGIC block; a dense block is one relaxation on the finest level."""
-        yield Part("stem", "stem")
-        yield Part("head", "head")
-        for path, module in self.named_modules():
-            if isinstance(module, LightShortcut):
-                yield Part(path, "shortcut")
-            elif isinstance(module, Residual | StridedResidual) and ".relax." not in path:
-                yield Part(path, "relax", 0)
 
 
 class StridedResidual(nn.Module):
@@ -102,7 +62,7 @@ def stage_plan(depth: int, width: float) -> tuple[list[int], int]:
     return scaled(base, width), blocks
 
 
-def resnet(depth: int, *, num_classes: int = 10, in_channels: int = 3, width: float = 1.0) -> SmallImageResNet:
+def resnet(depth: int, *, num_classes: int = 10, in_channels: int = 3, width: float = 1.0) -> ResNet:
     """A dense ResNet for small images.
 
     Args:
@@ -119,7 +79,7 @@ def resnet(depth: int, *, num_classes: int = 10, in_channels: int = 3, width: fl
         if index > 0:
             layers[0] = StridedResidual(widths[index - 1], channels, 2, projection=depth == 18)
         stages.append(nn.Sequential(*layers))
-    return SmallImageResNet(ConvNormAct(in_channels, widths[0]), stages, widths, num_classes)
+    return ResNet(ConvNormAct(in_channels, widths[0]), stages, widths, num_classes)
 
 
 def mgic_resnet(
@@ -131,7 +91,7 @@ def mgic_resnet(
     preset: Preset = "paper",
     shortcut: ShortcutKind = "depthwise",
     **block: Unpack[MGICOptions],
-) -> SmallImageResNet:
+) -> ResNet:
     """A ResNet for small images whose blocks are multigrid in channels.
 
     Args:
@@ -145,18 +105,6 @@ def mgic_resnet(
     """
     check_sizes(num_classes=num_classes, in_channels=in_channels)
     widths, blocks = stage_plan(depth, width)
-    presets: dict[str, MGICOptions] = {
-        "paper": MGICOptions(stop="le", group_rule="ceil"),
-        "table5": MGICOptions(stop="le1", group_rule="ceil", group_by="mid"),
-        "reference_code": MGICOptions(stop="lt1", group_rule="floor"),
-        "two_level": MGICOptions(stop="le1", group_rule="ceil", coarsest=max(widths)),
-    }
-    check_choice("preset", preset, get_args(Preset))
-    options: MGICOptions = {**presets[preset], **block}
-    stages = []
-    for index, channels in enumerate(widths):
-        layers: list[nn.Module] = [MGICBlock(channels, **options) for _ in range(blocks)]
-        if index > 0:
-            layers.insert(0, LightShortcut(widths[index - 1], channels, 2, kind=shortcut))
-        stages.append(nn.Sequential(*layers))
-    return SmallImageResNet(ConvNormAct(in_channels, widths[0]), stages, widths, num_classes)
+    options: MGICOptions = {**preset_options(preset, widths), **block}
+    stages = mgic_stages(widths[0], widths, [blocks] * len(widths), shortcut=shortcut, options=options)
+    return ResNet(ConvNormAct(in_channels, widths[0]), stages, widths, num_classes)

@@ -27,7 +27,7 @@ from torchmg.hierarchy import (
 from torchmg.nn.conv import check_input
 from torchmg.nn.cycle import fas_cycle
 from torchmg.nn.norm import NORMS, all_uses, later_uses
-from torchmg.nn.relax import RELAXATIONS, RelaxationFactory, RelaxationName, middle_width
+from torchmg.nn.relax import RELAXATIONS, Bottleneck, RelaxationFactory, RelaxationName
 from torchmg.nn.transfer import Prolongation, Restriction, TransferGroups, TransferInit, TransferWeights
 
 
@@ -65,8 +65,8 @@ class MGICBlock(nn.Module):
 
     Args:
         channels: width of the tensor.
-        relax: `"residual"`, `"bottleneck"`, `"mlp"` (of vectors), or a factory `(channels, groups) -> nn.Module` that
-            keeps shapes.
+        relax: `"residual"`, `"bottleneck"`, `"wide_bottleneck"`, `"resnext"`, `"mlp"` (of vectors), see
+            `torchmg.nn.relax`; or a factory `(channels, groups) -> nn.Module` that keeps shapes.
         group_size: channels per group, 8 in the paper's CIFAR networks.
         coarsest: width at which coupling is full, 16 in the paper's CIFAR networks.
         stop, group_rule: see `StopRule` and `GroupRule`; the defaults follow the paper's text.
@@ -80,8 +80,8 @@ class MGICBlock(nn.Module):
             convolutions become linear maps and any leading axes, (..., channels), are taken as one batch.
 
     Raises:
-        UsageError: sizes below 1, bottleneck widths not divisible by 4, a factory that returns no module, a `Cycle`
-            without relaxations, `dims` not in 0..3.
+        UsageError: sizes below 1, bottleneck widths not divisible by 4 (wide: 2), a factory that returns no module, a
+            `Cycle` without relaxations, `dims` not in 0..3.
         UnknownNameError: an unknown choice; the message names the nearest.
 
     Warns:
@@ -115,8 +115,9 @@ class MGICBlock(nn.Module):
         check_dims(dims)
         if not callable(relax):
             check_choice("relax", relax, tuple(RELAXATIONS))
-        hidden = middle_width(channels) if relax == "bottleneck" else None
-        self.kind: RelaxationKind | None = None if callable(relax) else relax
+        named = None if callable(relax) else RELAXATIONS[relax]
+        hidden = named.middle_width(channels) if named and issubclass(named, Bottleneck) else None
+        self.kind: RelaxationKind | None = named.kind if named else None
         self.transfer_norm: TransferNorm = transfer_norm
         self.dims: Dims = dims
         self.cycle = Cycle(cycle, pre, post)

@@ -5,22 +5,24 @@ A relaxation is any module that keeps the shape (batch, channels, *spatial); a r
 """
 
 from collections.abc import Callable
-from typing import Literal
+from math import gcd
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchmg.errors import UsageError
-from torchmg.hierarchy import Dims, check_groups
+from torchmg.hierarchy import Dims, RelaxationKind, check_groups
 from torchmg.nn.conv import grouped_conv
 from torchmg.nn.norm import batch_norm
 
 RelaxationFactory = Callable[[int, int], nn.Module]
-RelaxationName = Literal["residual", "bottleneck", "mlp"]
+RelaxationName = Literal["residual", "bottleneck", "wide_bottleneck", "resnext", "mlp"]
 
-EXPANSION = 4
-"""Tensor width over middle width of a bottleneck, on every level (He et al. 2016; MGIC paper, Table 4); and the middle
-of a feed-forward layer over its width (Vaswani et al. 2017)."""
+CARDINALITY = 32
+"""Groups of a ResNeXt block's middle convolution (Xie et al. 2017, ResNeXt-50 32x4d)."""
+FEED_FORWARD = 4
+"""Middle width of a feed-forward layer over its width (Vaswani et al. 2017)."""
 
 
 class Residual(nn.Module):
@@ -28,6 +30,8 @@ class Residual(nn.Module):
 
     (batch, channels, *spatial) -> the same. Parameters: 2 k^dims channels^2 / groups + 4 channels.
     """
+
+    kind: ClassVar[RelaxationKind | None] = "residual"
 
     def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3, dims: Dims = 2) -> None:
         super().__init__()
@@ -53,13 +57,18 @@ class Bottleneck(nn.Module):
         GroupError: groups do not divide the middle width.
     """
 
+    kind: ClassVar[RelaxationKind | None] = "bottleneck"
+    """Whose closed-form cost it has."""
+    expansion: ClassVar[int] = 4
+    """Tensor width over middle width, on every level (He et al. 2016; MGIC paper, Table 4)."""
+
     def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3, dims: Dims = 2) -> None:
         super().__init__()
-        middle = middle_width(channels)
+        middle = self.middle_width(channels)
         check_groups(middle, groups, f"the middle of a bottleneck of {channels} channels")
         self.conv1 = grouped_conv(channels, middle, 1, groups=groups, dims=dims)
         self.norm1 = batch_norm(middle, dims)
-        self.conv2 = grouped_conv(middle, middle, kernel_size, groups=groups, dims=dims)
+        self.conv2 = grouped_conv(middle, middle, kernel_size, groups=self.middle_groups(middle, groups), dims=dims)
         self.norm2 = batch_norm(middle, dims)
         self.conv3 = grouped_conv(middle, channels, 1, groups=groups, dims=dims)
         self.norm3 = batch_norm(channels, dims)
@@ -69,6 +78,46 @@ class Bottleneck(nn.Module):
         y = F.relu(self.norm1(self.conv1(x)))
         y = F.relu(self.norm2(self.conv2(y)))
         return F.relu(x + self.norm3(self.conv3(y)))
+
+    @classmethod
+    def middle_width(cls, channels: int) -> int:
+        """Middle width of a bottleneck of `channels`."""
+        factor = cls.expansion
+        if channels % factor:
+            near = sorted({max(factor, channels // factor * factor), (channels // factor + 1) * factor})
+            raise UsageError(
+                f"A bottleneck's channels must be a multiple of {factor}; got {channels}. "
+                f"Nearest: {', '.join(map(str, near))}."
+            )
+        return channels // factor
+
+    @staticmethod
+    def middle_groups(middle: int, groups: int) -> int:
+        """Groups of the middle convolution on a level of `groups`: the same."""
+        return groups
+
+
+class WideBottleneck(Bottleneck):
+    """A bottleneck whose middle is twice as wide, channels / 2 (wide ResNet-50-2: Zagoruyko, Komodakis 2016)."""
+
+    expansion: ClassVar[int] = 2
+
+
+class ResNeXtBottleneck(WideBottleneck):
+    """A wide bottleneck whose middle convolution has 32 groups or more on every level, the coarsest included.
+
+    (batch, channels, *spatial) -> the same. ResNeXt-50 (32x4d; Xie et al. 2017) has middles of channels / 2 in 32
+    groups. Here the groups keep that number while widths halve from level to level. Where the level itself is cut into
+    more, the middle is too; where 32 does not divide the middle, their greatest common divisor is taken. No paper
+    combines the two: this is a choice of ours, and on the coarsest level only the 1x1 convolutions couple all channels.
+    """
+
+    kind: ClassVar[RelaxationKind | None] = None
+
+    @staticmethod
+    def middle_groups(middle: int, groups: int) -> int:
+        """Groups of the middle convolution on a level of `groups`: at least 32 where these divide."""
+        return max(groups, gcd(middle, CARDINALITY))
 
 
 class FeedForward(nn.Module):
@@ -82,33 +131,26 @@ class FeedForward(nn.Module):
         UsageError: spatial axes; as tokens, (batch, places, channels), they are part of the batch.
     """
 
+    kind: ClassVar[RelaxationKind | None] = "mlp"
+
     def __init__(self, channels: int, groups: int = 1, dims: Dims = 0) -> None:
         super().__init__()
         if dims != 0:
             raise UsageError(f'relax="mlp" is for vectors; use dims=0 with channels last, not dims={dims}.')
         self.norm = nn.LayerNorm(channels)
-        self.widen = grouped_conv(channels, EXPANSION * channels, 1, groups=groups, dims=0)
-        self.narrow = grouped_conv(EXPANSION * channels, channels, 1, groups=groups, dims=0)
+        self.widen = grouped_conv(channels, FEED_FORWARD * channels, 1, groups=groups, dims=0)
+        self.narrow = grouped_conv(FEED_FORWARD * channels, channels, 1, groups=groups, dims=0)
 
     def forward(self, x: Tensor) -> Tensor:
         """One relaxation."""
         return x + self.narrow(F.gelu(self.widen(self.norm(x))))
 
 
-def middle_width(channels: int) -> int:
-    """Middle width of a bottleneck of `channels`."""
-    if channels % EXPANSION:
-        near = sorted({max(EXPANSION, channels // EXPANSION * EXPANSION), (channels // EXPANSION + 1) * EXPANSION})
-        raise UsageError(
-            f"A bottleneck's channels must be a multiple of {EXPANSION}; got {channels}. "
-            f"Nearest: {', '.join(map(str, near))}."
-        )
-    return channels // EXPANSION
-
-
 RELAXATIONS: dict[str, type[Residual] | type[Bottleneck] | type[FeedForward]] = {
     "residual": Residual,
     "bottleneck": Bottleneck,
+    "wide_bottleneck": WideBottleneck,
+    "resnext": ResNeXtBottleneck,
     "mlp": FeedForward,
 }
 """Built-in relaxations by name."""

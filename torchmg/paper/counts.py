@@ -14,9 +14,11 @@ from torchmg.models.mgnet import MgNet
 from torchmg.models.registry import create
 from torchmg.paper.rows import Network, Row, Term
 
-INPUTS = MappingProxyType({"cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "fashion_mnist": (1, 28, 28)})
+INPUTS = MappingProxyType(
+    {"cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "fashion_mnist": (1, 28, 28), "imagenet": (3, 224, 224)}
+)
 """Data set -> (channels, height, width) of its images; parameters depend on the channels only."""
-CLASSES = MappingProxyType({"cifar10": 10, "cifar100": 100, "fashion_mnist": 10})
+CLASSES = MappingProxyType({"cifar10": 10, "cifar100": 100, "fashion_mnist": 10, "imagenet": 1000})
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from statistics import mean, stdev
 from types import MappingProxyType
 from typing import Any
 
+from torchmg.data.names import DATASETS
 from torchmg.errors import UsageError
-from torchmg.hierarchy import Hierarchy
 from torchmg.models.options import ModelOptions
 from torchmg.paper.rows import Network, PaperTable, Row
 from torchmg.train.recipe import Recipe
@@ -30,6 +30,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "mgiad18": {**_MGIAD, "coarsest": 64},
         "mgiad20": {**_MGIAD, "coarsest": 16},
         "mgic_resnet56": {"width": 1.0, "preset": "paper", "group_size": 8},
+        "mgic_resnet50": {"width": 1.0, "preset": "paper", "group_size": 32, "coarsest": 64},
     }
 )
 """What the options that rows set are when nobody sets them, so that a run that names a default belongs too."""
@@ -101,8 +102,8 @@ def of_row(row: Row, table: PaperTable, results: Sequence[Measured]) -> Measured
 
 
 def measurable(row: Row) -> bool:
-    """Whether a run could fill the row: a network, and not a hierarchy that is only counted."""
-    return row.ours is not None and not isinstance(row.ours, Hierarchy)
+    """Whether a run could fill the row: a network, not a hierarchy that is only counted, on data that can be read."""
+    return isinstance(row.ours, Network) and row.ours.data in DATASETS
 
 
 def _same(recipe: Recipe, ours: Network) -> bool:
