@@ -7,8 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchmg.errors import GroupError, UsageError
-from torchmg.nn import Bottleneck, MGICBlock, Residual
-from torchmg.nn.relax import ResNeXtBottleneck, WideBottleneck
+from torchmg.nn import Bottleneck, MGICBlock, Residual, ResNeXtBottleneck, WideBottleneck
 
 
 def norm(x: torch.Tensor, module: nn.BatchNorm2d) -> torch.Tensor:

@@ -13,8 +13,8 @@ from torchmg.errors import UnknownNameError, did_you_mean
 HE2016 = 'He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016'
 ZAGORUYKO2016 = 'Zagoruyko, Komodakis, "Wide Residual Networks", BMVC 2016'
 XIE2017 = 'Xie, Girshick, Dollar, Tu, He, "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017'
-DENSE = MappingProxyType({"plain": HE2016, "wide": ZAGORUYKO2016, "resnext": XIE2017})
-"""Variant of an ImageNet ResNet -> the paper that defines it."""
+DENSE = MappingProxyType({"plain": ("resnet", HE2016), "wide": ("wrn", ZAGORUYKO2016), "resnext": ("resnext", XIE2017)})
+"""Variant of an ImageNet ResNet -> short name and citation of the paper that defines it."""
 MGIC2023 = (
     'Eliasof, Ephrath, Ruthotto, Treister, "MGIC: Multigrid-in-Channels Neural Network Architectures", '
     "SIAM J. Sci. Comput. 2023, arXiv 2011.09128"
@@ -67,7 +67,7 @@ def _mgic(depth: int, parameters: int, macs: int, name: str | None = None) -> En
 def _imagenet(name: str, depth: int, parameters: int, macs: int, variant: str = "plain") -> Entry:
     fixed = MappingProxyType({"depth": depth, "variant": variant})
     family, dense = ("mgic", name.removeprefix("mgic_")) if name.startswith("mgic_") else ("resnet", None)
-    paper, citation = ("mgic", MGIC2023) if dense else ("resnet", DENSE[variant])
+    paper, citation = ("mgic", MGIC2023) if dense else DENSE[variant]
     function = "mgic_resnet" if dense else "resnet"
     builder = f"torchmg.models.resnet_imagenet:{function}"
     return Entry(name, family, builder, parameters, macs, paper, citation, fixed, (3, 224, 224), dense)

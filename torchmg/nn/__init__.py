@@ -6,7 +6,7 @@ from torchmg.nn.grid import GridProlongation, GridRestriction
 from torchmg.nn.mgic import MGICBlock, MGICOptions
 from torchmg.nn.mgnet import DataFeature, coarsen
 from torchmg.nn.polynomial import PolynomialFeature
-from torchmg.nn.relax import Bottleneck, FeedForward, RelaxationFactory, Residual
+from torchmg.nn.relax import Bottleneck, FeedForward, RelaxationFactory, Residual, ResNeXtBottleneck, WideBottleneck
 from torchmg.nn.shortcut import LightShortcut
 from torchmg.nn.sic import SiC, SiCOptions
 from torchmg.nn.transfer import Prolongation, Restriction, Transfer
@@ -28,11 +28,13 @@ __all__ = [
     "PolynomialFeature",
     "Prolongation",
     "RelaxationFactory",
+    "ResNeXtBottleneck",
     "Residual",
     "Restriction",
     "SiC",
     "SiCOptions",
     "Transfer",
+    "WideBottleneck",
     "coarsen",
     "descend",
     "fas_cycle",
