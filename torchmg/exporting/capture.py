@@ -1,6 +1,10 @@
 """A network as one graph with a free batch size, taken from a copy of it."""
 
 import copy
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +39,14 @@ def input_type(model: nn.Module) -> torch.dtype:
 def capture(model: nn.Module, x: Tensor) -> ExportedProgram:
     """The graph of `model`, for any batch size.
 
-    Source lines are removed from it: they name files of this machine.
+    Source lines are removed from it: they name folders of whoever exports.
 
     Raises:
         ExportError: torch cannot express the model as one graph, or not with a free batch size.
     """
     try:
-        program = torch.export.export(model, (x,), dynamic_shapes=({0: Dim("batch")},))
+        with _silence():
+            program = torch.export.export(model, (x,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:
         raise ExportError(
             f"{type(model).__name__} is not one graph with a free batch size, says torch.export: {reason(error)}"
@@ -50,6 +55,19 @@ def capture(model: nn.Module, x: Tensor) -> ExportedProgram:
         node.meta.pop("stack_trace", None)
     program.example_inputs = None
     return program
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Hold back the graphs that torch logs and prints before it raises; the exception has the reason."""
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def reason(error: BaseException) -> str:
