@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torchmg.counting.report import Count, count
     from torchmg.data.sets import load
     from torchmg.errors import TorchmgError
+    from torchmg.exporting.export import export
     from torchmg.hierarchy import Hierarchy
     from torchmg.models.info import info
     from torchmg.models.registry import create, list_models
@@ -30,6 +31,7 @@ _HOMES = {
     "count": "counting.report",
     "create": "models.registry",
     "evaluate": "train.evaluate",
+    "export": "exporting.export",
     "fit": "train.loop",
     "info": "models.info",
     "list_models": "models.registry",
@@ -47,6 +49,7 @@ __all__ = [
     "count",
     "create",
     "evaluate",
+    "export",
     "fit",
     "info",
     "list_models",

@@ -60,6 +60,10 @@ class LostProcessError(TorchmgError):
     """One of several processes of a run ended before its time; the run goes on from its last checkpoint."""
 
 
+class ExportError(TorchmgError):
+    """A model that a file format cannot hold, or a file that does not compute what the model does."""
+
+
 class MissingExtraError(TorchmgError, ImportError):
     """An optional package is needed and absent; the message names the extra."""
 

@@ -32,6 +32,9 @@ COMMANDS = {
         "verify": "the mathematics, against theory, known solutions and pyamg",
         "table": "a paper's table: printed, counted and measured side by side",
     },
+    "ship": {
+        "export": "a model or a run's weights as ONNX or torch.export, verified",
+    },
 }
 """Group -> command -> what it does."""
 

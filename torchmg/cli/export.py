@@ -1,0 +1,96 @@
+"""`torchmg export`: a model or a trained run as a file for other programs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from torchmg.cli.model import ModelArguments
+from torchmg.cli.output import Output
+from torchmg.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A model as an ONNX file or torch.export archive, for any batch size, verified against the model itself.
+
+    MODEL may also be a run folder; its last weights are exported, and what its pictures have to be normalised with is
+    in the file's metadata.
+    """
+
+    model: Annotated[ModelArguments, tyro.conf.OmitArgPrefixes]
+    out: Path
+    """The file to write: net.onnx or net.pt2."""
+    input: tuple[int, ...] = ()
+    """Shape of one sample, such as 3 32 32 (default: the model's own, or that of the run's data)."""
+    seed: int = 0
+    """Seed of the random weights of a model that is no run."""
+    data_dir: Path | None = None
+    """Folder of the data sets, for a run (default: ./data)."""
+    output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Export a model or a run."""
+    args = tyro.cli(Arguments, args=arguments, prog="torchmg export")
+    is_run = _is_run(args.model.model)
+    if is_run and args.model.given():
+        raise UsageError(f"A run is exported as it is, so leave away {', '.join(args.model.given())}.")
+    if not is_run:
+        args.model.check_name()
+    from torchmg.exporting.export import export
+
+    model, shape, about = _run(Path(args.model.model), args.data_dir) if is_run else _untrained(args)
+    exported = export(model, args.out, args.input or shape, about)
+    more = {"file": str(exported.path), "format": exported.format, "opset": exported.opset, "bytes": exported.bytes}
+    more |= {"input": exported.input, "dtype": exported.dtype, "versions": exported.versions, "about": about}
+    args.output.give(exported.table(), **more)
+    if not args.output.json:
+        print(f"Weights: {about['weights']}.")
+    return 0
+
+
+def _is_run(name: str) -> bool:
+    """Whether a folder is meant: models have no slash in their names, and those of the catalogue come first."""
+    from torchmg.models.catalog import MODELS
+
+    return name not in MODELS and ".py:" not in name and (Path(name).is_dir() or len(Path(name).parts) > 1)
+
+
+def _untrained(args: Arguments) -> tuple["nn.Module", tuple[int, ...], dict[str, Any]]:
+    """A model with random weights, the shape of its samples, and what its file says about it."""
+    import torch
+
+    from torchmg.models.user import build
+
+    torch.manual_seed(args.seed)
+    name, options = args.model.model, args.model.given()
+    who = "as the factory made them" if ".py:" in name else f"random, seed {args.seed}: the model is not trained"
+    return build(name, **options), args.model.default_input(), {"model": name, "options": options, "weights": who}
+
+
+def _run(path: Path, data_dir: Path | None) -> tuple["nn.Module", tuple[int, ...], dict[str, Any]]:
+    """A run's model with its last weights, the shape of its data, and what its file says about it."""
+    from torchmg.data.sets import load
+    from torchmg.train.folder import RunFolder
+    from torchmg.train.model import model_for
+
+    run = RunFolder.existing(path)
+    recipe = run.recipe()
+    data = load(recipe.data, data_dir)
+    model = model_for(recipe, data)
+    run.read_weights(model)
+    options = recipe.options.given()
+    about = {
+        "model": recipe.model,
+        "options": options,
+        "weights": f"the last of {path.name}",
+        "recipe": recipe.to_json(),
+    }
+    about |= {"mean": list(data.mean), "std": list(data.std), "classes": list(data.classes)}
+    return model, data.shape, about
