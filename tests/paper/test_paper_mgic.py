@@ -64,8 +64,9 @@ def verdicts(row: Row) -> tuple[str, str | None]:
     return row.verdict(ours.effective), row.verdict_of_macs(ours.macs)
 
 
+@pytest.mark.slow
 def test_no_preset_has_both_the_printed_parameters_and_macs() -> None:
-    """What the notes of the tables claim; MACs are counted only where parameters fit, to be quick."""
+    """What the notes of the tables claim; MACs are counted only where parameters fit."""
     fitting = []
     for row in RESNETS:
         for preset in get_args(Preset):
