@@ -76,6 +76,7 @@ def test_markdown_has_one_line_a_row_whatever_the_cells_hold() -> None:
         "Two.",
     ]
     assert Table(["a"], [["b"]]).markdown() == "| a |\n| --- |\n| b |"
+    assert Table([], [], "Title", "Why.").markdown() == "**Title**\n\nWhy.", "no columns: no empty table"
 
 
 def test_csv_reads_back() -> None:

@@ -42,7 +42,7 @@ class Table:
         numeric = [all(not isinstance(row[i], str) for row in self.rows) for i in range(len(self.columns))]
         lines = [self.columns, ["---:" if right else "---" for right in numeric]]
         lines += [[show(cell) for cell in row] for row in self.rows]
-        body = "\n".join(f"| {' | '.join(map(_in_a_cell, line))} |" for line in lines)
+        body = "\n".join(f"| {' | '.join(map(_in_a_cell, line))} |" for line in lines) if self.columns else ""
         title = f"**{self.title}**" if self.title else ""
         return "\n\n".join(part for part in (title, body, *self.note.splitlines()) if part)
 

@@ -92,6 +92,25 @@ def test_epochs_are_always_told_where_the_papers_are_unknown() -> None:
     assert cells(for_people(MGIC_3, [made]), "MGIC-ResNet-56, s_c=16, s_g=8")["our test %"] == "not yet"
 
 
+def test_the_papers_own_training_differs_in_nothing_and_other_milestones_do(tmp_path: Path) -> None:
+    """FashionMNIST: a tenth every 25 epochs; a cosine has no milestones that could differ."""
+    table = TABLES["mgiad-4"]
+    step = {"epochs": 400, "lr": 0.05, "schedule": "step", "milestones": tuple(range(25, 400, 25))}
+    paper = Recipe(model="mgnet20", data="fashion_mnist", **step)
+    for number, (made, expected) in enumerate(
+        (
+            (paper, ""),
+            (replace(paper, milestones=(100, 150)), "milestones (100, 150)"),
+            (replace(paper, gamma=0.2), "gamma 0.2"),
+            (replace(paper, schedule="cosine", milestones=(100, 150), gamma=0.2), "schedule cosine"),
+        )
+    ):
+        folder = tmp_path / str(number)
+        put(folder, made)
+        data = cells(for_programs([table], load(folder)), "MgNet^{A,B}, 20-type")
+        assert data["training"] == expected
+
+
 def test_a_folder_that_is_none_and_a_file_that_is_no_record_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere is not a folder"):
         load(tmp_path / "nowhere")

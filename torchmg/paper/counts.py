@@ -1,7 +1,7 @@
 """Our counts of the papers' rows, on the meta device: no numbers are drawn, no memory is taken."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
 
@@ -44,6 +44,17 @@ def counts(row: Row) -> Counts | None:
     if isinstance(row.ours, Hierarchy):
         return Counts(sum(level.restrict.weights + level.prolong.weights for level in row.ours.costs()))
     return _network(row.ours, row.terms, with_macs=row.macs is not None)
+
+
+def by_the_text(row: Row) -> int | None:
+    """Parameters under the rules of the MGIC paper's text (`--preset paper`); None for a row that has no preset.
+
+    They are what a reader of the paper would build, whichever preset comes nearest to the printed number.
+    """
+    if not isinstance(row.ours, Network) or row.ours.options.preset is None:
+        return None
+    read = replace(row.ours, options=replace(row.ours.options, preset="paper"))
+    return _network(read, (), with_macs=False).effective
 
 
 @cache

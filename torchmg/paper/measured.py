@@ -53,7 +53,8 @@ class Measured:
     def differences(self, training: Mapping[str, Any]) -> list[str]:
         """What the recipe has otherwise than the paper, such as `12 of 400 epochs` and `lr 0.1`."""
         ours = asdict(self.recipe)
-        found = [f"{key} {ours[key]}" for key, value in training.items() if key != "epochs" and ours[key] != value]
+        without_effect = {"epochs", *(("milestones", "gamma") if self.recipe.schedule == "cosine" else ())}
+        found = [f"{key} {ours[key]}" for key in training if key not in without_effect and ours[key] != training[key]]
         whole = training.get("epochs")
         if whole is None:
             return [f"{ours['epochs']} epochs", *found]

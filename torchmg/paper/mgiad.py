@@ -22,7 +22,9 @@ NORMS: tuple[Term, ...] = (*TRANSFERS, "unused norm pair per level")
 CIFAR: Mapping[str, Any] = MappingProxyType(
     {"epochs": 400, "batch_size": 128, "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "cosine"}
 )
-FASHION: Mapping[str, Any] = MappingProxyType({**CIFAR, "schedule": "step", "gamma": 0.1})
+FASHION: Mapping[str, Any] = MappingProxyType(
+    {**CIFAR, "schedule": "step", "milestones": tuple(range(25, 400, 25)), "gamma": 0.1}
+)
 
 ONE_PAIR = "Fits with one pair of batch norms per level instead of one per smoothing step: --norms level."
 NO_UNUSED = "Fits without the unused norm pair."

@@ -53,7 +53,9 @@ def _published(label: str, parameters: str, macs: str | None = None, top1: str |
 
 CODE = "With the stop and group rules of the authors' published code (--preset reference_code)."
 FITTED = "With at least one coarsening in every block (--preset table5), rules that were chosen to fit this table."
-MACS = "No configuration known to us, nor the authors' published code, has the printed MACs of an MGIC network."
+MACS = (
+    "No configuration known to us, nor the authors' published code, has both the printed parameters and MACs of MGIC."
+)
 TWO_LEVEL = "Printed with s_c=16; a single coarsening in every block (--preset two_level) comes nearest."
 
 _MGIC = _resnet56(16, 8, "0.41M", "60M", "two_level", None, accuracy=Accuracy(Decimal("94.2")), departs=TWO_LEVEL)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import mean
 
-from torchmg.paper.counts import Counts, counts
+from torchmg.paper.counts import Counts, by_the_text, counts
 from torchmg.paper.measured import NOT_YET, Measured, measurable, of_row, spread
 from torchmg.paper.rows import NOT_BUILT, Network, PaperTable, Row, Term
 from torchmg.tables import Cell, Table
@@ -11,6 +11,8 @@ from torchmg.tables import Cell, Table
 ADDED: dict[str, Term] = {"+ transfers": "first-level transfers, never called", "+ norms": "unused norm pair per level"}
 """Heading -> what the published counts hold besides ours."""
 CONVENTION = "effective: parameters of our model; as published: with what the paper counts besides and never uses ({})."
+TEXT = "by the text's rules"
+READ = f"{TEXT}: parameters with --preset paper, where the preset of ours may be another that comes nearer."
 LEGEND = (
     "gap: train minus test accuracy; (in brackets): standard deviation over runs. "
     "A percentage in a verdict says how far ours is from the printed number."
@@ -31,6 +33,7 @@ def for_people(table: PaperTable, results: Sequence[Measured]) -> Table:
         columns.remove("as published")
     below = [table.note, *(f"[{number}] {note}" for number, note in enumerate(notes, 1))]
     below += [CONVENTION.format("; ".join(added))] if added else []
+    below += [READ] if TEXT in columns else []
     below += [LEGEND] if table.built else []
     return Table(
         columns,
@@ -41,10 +44,14 @@ def for_people(table: PaperTable, results: Sequence[Measured]) -> Table:
 
 
 def for_programs(tables: Sequence[PaperTable], results: Sequence[Measured]) -> Table:
-    """The rows of all tables under the same columns, numbers as numbers; None for what does not exist."""
+    """The rows of all tables under the same columns, numbers as numbers; None for what does not exist.
+
+    What is said of a whole table, such as why it has no rows, stands in the note.
+    """
     rows = [_values(row, table, results) for table in tables for row in table.rows]
     columns = list(rows[0]) if rows else ["table", "source", "configuration"]
-    return Table(columns, [list(row.values()) for row in rows], "Tables of papers", LEGEND)
+    note = "\n".join([*(f"{table.source}: {table.note}" for table in tables if table.note), LEGEND])
+    return Table(columns, [list(row.values()) for row in rows], "Tables of papers", note)
 
 
 def _notes(row: Row) -> list[str]:
@@ -63,6 +70,7 @@ def _printed_and_counted(row: Row) -> dict[str, Cell]:
         **dict(zip(ADDED, _added(ours), strict=True)),
         "as published": published,
         "verdict": row.verdict(published),
+        TEXT: by_the_text(row),
         "MACs printed": row.macs.text if row.macs else None,
         "our MACs": macs,
         "verdict on MACs": row.verdict_of_macs(macs),
@@ -112,6 +120,7 @@ def _values(row: Row, table: PaperTable, results: Sequence[Measured]) -> dict[st
         "unused_norms": norms,
         "published_convention": ours.published if ours else None,
         "verdict": row.verdict(ours.published if ours else None),
+        "by_the_text": by_the_text(row),
         "printed_macs": row.macs.value if row.macs else None,
         "macs": ours.macs if ours else None,
         "macs_verdict": row.verdict_of_macs(ours.macs if ours else None),
