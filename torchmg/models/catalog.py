@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from types import MappingProxyType
+from typing import Literal
 
 from torchmg.errors import UnknownNameError, did_you_mean
 
@@ -19,9 +20,14 @@ MGIC2023 = (
     'Eliasof, Ephrath, Ruthotto, Treister, "MGIC: Multigrid-in-Channels Neural Network Architectures", '
     "SIAM J. Sci. Comput. 2023, arXiv 2011.09128"
 )
+HOWARD2019 = 'Howard et al., "Searching for MobileNetV3", ICCV 2019'
+CHEN2017 = 'Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017'
 MGIAD = 'van Betteray, Rottmann, Kahl, "MGiaD: Multigrid in all dimensions", 2022, arXiv 2211.05525'
 HEXU2019 = 'He, Xu, "MgNet: A unified framework of multigrid and convolutional neural network", Sci. China Math. 2019'
 VIT2021 = 'Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, in a size for 32x32 images'
+
+Task = Literal["classify", "segment", "points", "regress"]
+"""What a model computes and a data set asks for: the class of an image, of every pixel, of a cloud; or numbers."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,11 @@ class Entry:
     citation: str
     fixed: Mapping[str, int | str] = field(default_factory=lambda: MappingProxyType({}))
     """Arguments of the builder that the name stands for."""
-    input: tuple[int, int, int] = (3, 32, 32)
-    """(channels, height, width) that the counts are for; any other size works too."""
+    input: tuple[int, ...] = (3, 32, 32)
+    """(channels, height, width) or (channels, points) that the counts are for; any other size works too."""
     dense: str | None = None
     """The dense model of the same depth, which comparisons are made against."""
+    task: Task = "classify"
 
 
 _MODULE = "torchmg.models.resnet_cifar"
@@ -71,6 +78,27 @@ def _imagenet(name: str, depth: int, parameters: int, macs: int, variant: str = 
     function = "mgic_resnet" if dense else "resnet"
     builder = f"torchmg.models.resnet_imagenet:{function}"
     return Entry(name, family, builder, parameters, macs, paper, citation, fixed, (3, 224, 224), dense)
+
+
+def _mobile(size: str, parameters: int, macs: int, *, mgic: bool = False, cifar: bool = False) -> Entry:
+    name = f"mobilenetv3_{size}" + ("_cifar" if cifar else "")
+    fixed = MappingProxyType({"size": size, "stem_stride": 1 if cifar else 2})
+    where, shape = "torchmg.models.mobilenetv3:", (3, 32, 32) if cifar else (3, 224, 224)
+    if not mgic:
+        builder = f"{where}mobilenetv3"
+        return Entry(name, "mobilenet", builder, parameters, macs, "mobilenet", HOWARD2019, fixed, shape)
+    builder = f"{where}mgic_mobilenetv3"
+    return Entry(f"mgic_{name}", "mgic", builder, parameters, macs, "mgic", MGIC2023, fixed, shape, name)
+
+
+def _segmenter(dense: str, fixed: Mapping[str, int | str], parameters: int, macs: int, *, mgic: bool = False) -> Entry:
+    head = dense.partition("_")[0]
+    where, shape, fixed = "torchmg.models.segmentation:", (3, 512, 1024), MappingProxyType(fixed)
+    if mgic:
+        builder, name = f"{where}mgic_{head}", f"mgic_{dense}"
+        return Entry(name, "mgic", builder, parameters, macs, "mgic", MGIC2023, fixed, shape, dense, "segment")
+    family, paper, citation = ("mobilenet", "mobilenet", HOWARD2019) if head == "lraspp" else ("resnet", head, CHEN2017)
+    return Entry(dense, family, f"{where}{head}", parameters, macs, paper, citation, fixed, shape, None, "segment")
 
 
 def _mgnet(family: str, depth: int, parameters: int, macs: int) -> Entry:
@@ -122,18 +150,23 @@ MODELS: Mapping[str, Entry] = MappingProxyType(
             _imagenet("mgic_resnet101", 101, 17_370_408, 3_722_196_992),
             _imagenet("mgic_wide_resnet50", 50, 10_220_072, 2_908_944_384, "wide"),
             _imagenet("mgic_resnext50", 50, 7_750_184, 1_622_325_120, "resnext"),
+            _mobile("small", 2_542_856, 56_510_400),
+            _mobile("large", 5_483_032, 216_589_760),
+            _mobile("small", 1_528_106, 5_502_720, cifar=True),
+            _mobile("large", 4_214_842, 20_101_760, cifar=True),
+            _mobile("small", 2_626_984, 51_766_800, mgic=True),
+            _mobile("large", 5_948_492, 173_573_352, mgic=True),
+            _mobile("small", 1_612_234, 5_202_240, mgic=True, cifar=True),
+            _mobile("large", 4_680_302, 17_000_352, mgic=True, cifar=True),
+            _segmenter("lraspp_mobilenetv3_small", {"size": "small"}, 467_486, 672_468_736),
+            _segmenter("lraspp_mobilenetv3_large", {"size": "large"}, 1_505_550, 2_329_974_912),
+            _segmenter("deeplabv3_resnet50", {"depth": 50}, 39_638_355, 96_806_633_472),
+            _segmenter("lraspp_mobilenetv3_small", {"size": "small"}, 483_776, 681_500_416, mgic=True),
+            _segmenter("lraspp_mobilenetv3_large", {"size": "large"}, 1_647_198, 2_331_840_384, mgic=True),
+            _segmenter("deeplabv3_resnet50", {"depth": 50}, 23_230_803, 58_992_885_760, mgic=True),
             _mgnet("mgnet", 20, 100_954, 52_568_704),
             _mgnet("mgnet", 18, 2_749_514, 691_644_928),
-            Entry(
-                "mgnet_hexu",
-                "mgnet",
-                "torchmg.models.mgnet:hexu",
-                8_278_794,
-                4_602_989_056,
-                "mgnet",
-                HEXU2019,
-                dense="resnet18_cifar",
-            ),
+            _HEXU,
             _mgnet("mgiad", 20, 37_146, 22_973_056),
             _mgnet("mgiad", 18, 453_578, 284_561_920),
             Entry("vit_cifar", "vit", "torchmg.models.vit:vit", 2_675_146, 179_898_240, "vit", VIT2021, _VIT),

@@ -28,6 +28,18 @@ computes, to the last parameter and MAC (`lt1`, `floor`) though not its initiali
 `two_level`: one coarsening in every block whatever its width (`le1` with `coarsest` = the widest stage, 64 in the
 CIFAR networks), with groups of 8 the nearest to the 0.41 M parameters of the paper's Table 3."""
 
+MobilePreset = Literal["paper", "table13", "budget_140m"]
+"""Presets of MGIC-MobileNetV3. `paper`: the text and its Table 6, squeeze and excitation on all levels (5.95 M
+parameters and 174 M MACs at width 1, where Table 7 prints 5.2 M and 145 M); `table13`: what comes nearest to the
+parameters of Tables 7 and 13 (within 3.5 %): `ceil_down` groups, squeeze to 1/8, a head that follows the width;
+`budget_140m`: what has about Table 7's 5.2 M and 140 M at width 1, though not with its sizes: groups and coarsest
+width of 32, squeeze and excitation on the finest level only."""
+Activation = Literal["hswish", "relu"]
+SELevels = Literal["all", "finest"]
+HeadScale = Literal["wide", "always"]
+"""`wide`: the classifier's inner layer follows the width multiplier above 1 only, as in MobileNetV3's code; `always`:
+below 1, too."""
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -41,7 +53,7 @@ class ModelOptions:
     16 for mgiad20)."""
     width: float | None = None
     """Multiplier on every stage's width (default 1)."""
-    preset: Preset | None = None
+    preset: Preset | MobilePreset | None = None
     """Where the hierarchy's rules come from (MGIC models; default paper)."""
     shortcut: ShortcutKind | None = None
     """How MGIC models change width and resolution (default depthwise)."""
@@ -69,6 +81,14 @@ class ModelOptions:
     """Smoothing steps before a correction (MGiaD; default 1)."""
     eta_post: int | None = None
     """Smoothing steps after a correction (MGiaD; default 1)."""
+    act: Activation | None = None
+    """Activation of MGIC-MobileNetV3 (default hswish, where the paper's table has it)."""
+    se_levels: SELevels | None = None
+    """Levels with squeeze and excitation (MGIC-MobileNetV3; default all, or the preset's)."""
+    se_ratio: float | None = None
+    """Inner width of squeeze and excitation over the hidden width (MGIC-MobileNetV3; default 0.25)."""
+    head_scale: HeadScale | None = None
+    """Whether the classifier's inner layer follows width below 1 (MGIC-MobileNetV3; default wide: no)."""
     steps: int | None = None
     """Smoothing steps on each resolution (MgNet; default 2 for mgnet18, 3 for mgnet20)."""
     share: Share | None = None

@@ -40,6 +40,13 @@ GROUPS: dict[Variant, tuple[int, int]] = {"plain": (1, 64), "wide": (1, 128), "r
 """(groups, width of one per 64 channels) of a dense bottleneck's middle, as torchvision has them."""
 
 
+class MGICResNetOptions(MGICOptions, total=False):
+    """What `mgic_resnet` takes besides sizes, for models that are built on it."""
+
+    preset: Preset
+    shortcut: ShortcutKind
+
+
 class Stem(ConvNormAct):
     """7x7 convolution of stride 2, norm, ReLU, 3x3 max-pooling of stride 2: H and W are divided by 4."""
 

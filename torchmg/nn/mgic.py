@@ -71,6 +71,8 @@ class MGICBlock(nn.Module):
         coarsest: width at which coupling is full, 16 in the paper's CIFAR networks.
         stop, group_rule: see `StopRule` and `GroupRule`; the defaults follow the paper's text.
         group_by: for bottlenecks, measure sizes on the middle (default) or on the outer width.
+        hidden: inner width of a factory's relaxation on the finest level, which then halves from level to level and
+            whose groups divide it; named relaxations know theirs.
         transfer_init, transfer_weights, transfer_groups: see `torchmg.nn.transfer`.
         transfer_norm: normalise after P (default), after both, or not at all; the paper's equations leave it open.
         cycle, pre, post: see `Cycle`; V(0,1) is the paper's. An operator that a cycle uses several times has its
@@ -105,6 +107,7 @@ class MGICBlock(nn.Module):
         cycle: CycleKind = "V",
         pre: int = 0,
         post: int = 1,
+        hidden: int | None = None,
         dims: Dims = 2,
     ) -> None:
         super().__init__()
@@ -116,7 +119,10 @@ class MGICBlock(nn.Module):
         if not callable(relax):
             check_choice("relax", relax, tuple(RELAXATIONS))
         named = None if callable(relax) else RELAXATIONS[relax]
-        hidden = named.middle_width(channels) if named and issubclass(named, Bottleneck) else None
+        if named and hidden is not None:
+            raise UsageError(f"relax={relax!r} knows its inner width; leave hidden={hidden} out.")
+        if named and issubclass(named, Bottleneck):
+            hidden = named.middle_width(channels)
         self.kind: RelaxationKind | None = named.kind if named else None
         self.transfer_norm: TransferNorm = transfer_norm
         self.dims: Dims = dims
