@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from torchmg.train.recipe import BASES
+from torchmg.train.scores import score_of
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- results: written by tools/results.py -->", "<!-- end of results -->"
@@ -20,20 +21,21 @@ BEGIN, END = "<!-- results: written by tools/results.py -->", "<!-- end of resul
 def table(records: list[dict]) -> str:
     """A markdown table, a row per record, with the commands that made them below."""
     lines = [
-        "| data | model | parameters | MACs | epochs | seed | train % | test % | torch, device | date |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---|---|",
+        "| data | model | parameters | MACs | epochs | seed | score | train % | test % | torch, device | date |",
+        "|---|---|---:|---:|---:|---:|---|---:|---:|---|---|",
     ]
     for r in records:
         recipe, here = r["recipe"], r["environment"]
+        score = score_of(recipe["data"])
         cells = (
             *(recipe["data"], model(recipe), f"{r['parameters']:,}", f"{r['macs']:,}", epochs(recipe)),
-            *(recipe["seed"], f"{r['train_accuracy']:.2f}", f"{r['test_accuracy']:.2f}"),
+            *(recipe["seed"], score.label, f"{score.of(r, 'train'):.2f}", f"{score.of(r, 'test'):.2f}"),
             *(f"{here['torch'].partition('+')[0]}, {here['device']}", here["date"]),
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     commands = "\n".join(r["command"] for r in records)
     note = (
-        "Accuracy of the last epoch; training accuracy in evaluation mode, without augmentation. Where fewer epochs\n"
+        "Scores of the last epoch; those of training in evaluation mode, without augmentation. Where fewer epochs\n"
         "ran than the recipe has, the run was shortened and compares with no paper. Made by:"
     )
     return "\n".join([*lines, "", note, "", "```", commands, "```"])

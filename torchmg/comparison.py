@@ -1,16 +1,18 @@
 """Training several models alike and setting them side by side."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import mean, stdev
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from torchmg.bench.latency import Latency, latencies
+from torchmg.data.names import SETS
 from torchmg.errors import InterruptedRunError, UnknownNameError, UsageError
 from torchmg.models.catalog import DEFAULT_COMPARISON, MODELS, Entry, find
 from torchmg.models.options import ModelOptions
@@ -21,11 +23,15 @@ from torchmg.tables import Table
 from torchmg.train.engine import pick_device
 from torchmg.train.loop import fit
 from torchmg.train.recipe import BASES, Recipe
+from torchmg.train.scores import score_of
+
+TIMED: Mapping[str, int] = MappingProxyType({"classify": 64, "segment": 4, "points": 8, "regress": 64})
+"""Samples in a timed forward pass."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One model's numbers; accuracies in percent, one of each per seed."""
+    """One model's numbers; scores in percent, one of each per seed."""
 
     model: str
     family: str
@@ -60,11 +66,12 @@ class Comparison:
             (r.model, r.parameters, r.macs, _spread(r.train), _spread(r.test), round(r.latency.median, 4), r.against)
             for r in self.rows
         ]
-        columns = ["model", "parameters", "MACs", "train %", "test %", "ms/image", "time / dense"]
+        columns = ["model", "parameters", "MACs", "train %", "test %", "ms/sample", "time / dense"]
+        batch, threads = TIMED[SETS[self.recipe.data].task], torch.get_num_threads()
         note = (
-            f"Same recipe and seeds for all; accuracy of the last epoch, both splits in evaluation mode; "
-            f"ms/image: forward, fp32, batch 64, {self.device}, {torch.get_num_threads()} threads, measured in turn, "
-            f"median."
+            f"Same recipe and seeds for all; {score_of(self.recipe.data).label} of the last epoch, both splits in "
+            f"evaluation mode; ms/sample: forward, fp32, batch {batch}, {self.device}, {threads} threads, measured in "
+            "turn, median."
         )
         return Table(columns, rows, self.title, note)
 
@@ -129,7 +136,8 @@ def compare(
     }
     comparison = _compare_records(records, recipe, folder, device)
     points = [Point(r.model, r.family, r.parameters, mean(r.test), _deviation(r.test)) for r in comparison.rows]
-    draw_tradeoff(points, folder / "tradeoff", comparison.title, rows=comparison.data())
+    label = score_of(recipe.data).label
+    draw_tradeoff(points, folder / "tradeoff", comparison.title, rows=comparison.data(), label=label)
     return comparison
 
 
@@ -150,12 +158,13 @@ def _compare_records(records: dict[str, list[dict[str, Any]]], recipe: Recipe, f
     for name, record in first.items():
         options = ModelOptions(**record["recipe"]["options"]).given()
         timed[name] = build(name, in_channels=shape[0], **options)
-    times = latencies(timed, shape, device=picked, channels_last=recipe.layout != "channels_first")
-    rows = []
+    batch = TIMED[SETS[recipe.data].task]
+    times = latencies(timed, shape, batch_size=batch, device=picked, channels_last=recipe.layout != "channels_first")
+    rows, score = [], score_of(recipe.data)
     for name, runs in records.items():
         dense = MODELS[name].dense or name
         against = round(times[name].median / times[dense].median, 3) if dense in times else None
-        train, test = (tuple(run[f"{split}_accuracy"] for run in runs) for split in ("train", "test"))
+        train, test = (tuple(score.of(run, split) for run in runs) for split in ("train", "test"))
         parameters, macs = runs[0]["parameters"], runs[0]["macs"]
         rows.append(Compared(name, MODELS[name].family, parameters, macs, train, test, times[name], against))
     return Comparison(tuple(rows), recipe, len(next(iter(records.values()))), folder, picked.type)

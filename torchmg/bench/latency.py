@@ -31,13 +31,13 @@ def latencies(
 
     Args:
         models: by name; moved to `device` and put into evaluation mode.
-        input: shape of one image (channels, height, width).
+        input: shape of one sample, (channels, height, width) or (channels, points).
         batch_size: images in a pass.
         rounds: passes of each model that count.
         device: where to measure.
-        channels_last: memory layout of images and weights.
+        channels_last: memory layout of images and weights; nothing else has one to choose.
     """
-    layout = torch.channels_last if channels_last else torch.contiguous_format
+    layout = torch.channels_last if channels_last and len(input) == 3 else torch.contiguous_format
     x = torch.randn(batch_size, *input, device=device).to(memory_format=layout)
     ready = {n: m.to(device).to(memory_format=layout).eval() for n, m in models.items()}  # pyright: ignore
     times: dict[str, list[float]] = {name: [] for name in models}

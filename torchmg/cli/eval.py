@@ -13,40 +13,51 @@ from torchmg.cli.place import Place
 
 @dataclass(frozen=True)
 class Arguments:
-    """Loss and accuracy of a run's last weights on the data that it was trained on, both splits."""
+    """Loss and scores of a run's last weights on the data that it was trained on, both splits."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """A run folder."""
     place: Annotated[Place, tyro.conf.OmitArgPrefixes] = field(default_factory=Place)
-    batch_size: int = 500
-    """Images at once."""
+    batch_size: int | None = None
+    """Samples at once (default: as many as suit the task)."""
     output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluate a run."""
     args = tyro.cli(Arguments, args=arguments, prog="torchmg eval")
-    from torchmg.data.sets import load
     from torchmg.tables import Table
     from torchmg.train.engine import pick_device
     from torchmg.train.evaluate import evaluate
     from torchmg.train.folder import RunFolder
-    from torchmg.train.model import model_for
+    from torchmg.train.model import data_for, model_for
+    from torchmg.train.scores import score_of
 
     run = RunFolder.existing(args.run)
     recipe = run.recipe()
     device = pick_device(args.place.device)
-    data = load(recipe.data, args.place.data_dir)
+    data = data_for(recipe, args.place.data_dir)
     model = model_for(recipe, data)
     run.read_weights(model)
     model.to(device)
     last = recipe.layout != "channels_first"
     how: dict[str, Any] = {"batch_size": args.batch_size, "channels_last": last, "precision": recipe.precision}
-    rows = []
     splits: tuple[Literal["train", "test"], ...] = ("train", "test")
-    for split in splits:
-        metrics = evaluate(model, data, split, **how)
-        rows.append((split, len(getattr(data, split)), round(metrics.loss, 6), round(metrics.accuracy, 4)))
+    found = {split: evaluate(model, data, split, **how) for split in splits}
+    rows = [
+        (split, len(getattr(data, split)), round(m.loss, 6), *(round(value, 4) for value in m.scores.values()))
+        for split, m in found.items()
+    ]
     title = f"{recipe.name}, {args.run}"
-    args.output.give(Table(["split", "images", "loss (nats)", "accuracy %"], rows, title))
+    names = [_LABELS.get(key, key) for key in found["test"].scores]
+    table = Table(["split", "samples", score_of(recipe.data).loss, *(f"{name} %" for name in names)], rows, title)
+    text, classes = str(table), {split: dict(m.classes) for split, m in found.items() if m.classes}
+    if classes:
+        each = [(name, *(found[split].classes.get(name) for split in splits)) for name in data.classes]
+        text += "\n\n" + str(Table(["class", "train IoU %", "test IoU %"], each, note="-: neither seen nor predicted"))
+    args.output.give_text(text, table, **({"classes": classes} if classes else {}))
     return 0
+
+
+_LABELS = {"miou": "mIoU", "explained": "explained variance"}
+"""What scores are called for people, where it is not their key."""

@@ -76,13 +76,12 @@ def _untrained(args: Arguments) -> tuple["nn.Module", tuple[int, ...], dict[str,
 
 def _run(path: Path, data_dir: Path | None) -> tuple["nn.Module", tuple[int, ...], dict[str, Any]]:
     """A run's model with its last weights, the shape of its data, and what its file says about it."""
-    from torchmg.data.sets import load
     from torchmg.train.folder import RunFolder
-    from torchmg.train.model import model_for
+    from torchmg.train.model import data_for, model_for
 
     run = RunFolder.existing(path)
     recipe = run.recipe()
-    data = load(recipe.data, data_dir)
+    data = data_for(recipe, data_dir)
     model = model_for(recipe, data)
     run.read_weights(model)
     options = recipe.options.given()
@@ -92,5 +91,6 @@ def _run(path: Path, data_dir: Path | None) -> tuple["nn.Module", tuple[int, ...
         "weights": f"the last of {path.name}",
         "recipe": recipe.to_json(),
     }
-    about |= {"mean": list(data.mean), "std": list(data.std), "classes": list(data.classes)}
+    about |= {"classes": list(data.classes)}
+    about |= {name: list(getattr(data, name)) for name in ("mean", "std") if hasattr(data, name)}
     return model, data.shape, about

@@ -11,6 +11,7 @@ import tyro
 from torchmg.cli.place import Place, value_of
 from torchmg.errors import UsageError
 from torchmg.train.recipe import BASES, LoggerName, Recipe, load_recipe, recipe, recipe_names
+from torchmg.train.scores import score_of
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,14 @@ def main(arguments: Sequence[str]) -> int:
         checkpoint_seconds=args.checkpoint_seconds,
         quiet=args.quiet,
     )
-    record = run.record
+    record, score = run.record, score_of(args.recipe.data)
+    reached = (score.of(record, "train"), score.of(record, "test"))
     if args.json:
         print(json.dumps(record, indent=2))
     else:
         print(
             f"{args.recipe.name}  parameters {record['parameters']:,}  MACs {record['macs']:,}  "
-            f"train {record['train_accuracy']:.2f} %  test {record['test_accuracy']:.2f} %  {record['seconds']:.0f} s\n"
+            f"train {reached[0]:.2f} %  test {reached[1]:.2f} %  {record['seconds']:.0f} s\n"
             f"{run.folder}"
         )
     return 0

@@ -1,23 +1,19 @@
-"""Batches of a split held in memory, in an order that is a function of (seed, epoch)."""
+"""Batches of a split, in an order that is a function of (seed, epoch)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from torchmg.data.actions import Actions
-from torchmg.data.augment import augment as apply_augmentation
-from torchmg.data.augment import augmentation_table, margin
-from torchmg.data.images import ImageSplit
 from torchmg.data.order import epoch_order
-from torchmg.data.policies import POLICIES
-from torchmg.errors import ShapeError, UsageError
+from torchmg.data.samples import Preparation, Split
+from torchmg.errors import UsageError
 
 
 class Plan(NamedTuple):
-    """A batch before its pixels are touched: all that `Batches.images` and `Batches.labels` need."""
+    """A batch before its samples are touched: all that `Batches.samples` needs."""
 
     chosen: Tensor
     """int64 (B,): the place of each sample in its split, where the split lies (`Batches.resident`)."""
@@ -31,26 +27,27 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a training step takes; unpacks to (images, labels, indices)."""
+    """What a training step takes; unpacks to (inputs, targets, indices)."""
 
-    images: Tensor
-    """float32 (B, C, H, W) on the device, normalised and augmented."""
-    labels: Tensor
-    """int64 (B,) on the device."""
+    inputs: Tensor
+    """float32 (B, ...) on the device, normalised and augmented."""
+    targets: Tensor
+    """(B, ...) on the device: labels, masks or numbers."""
     indices: Tensor
     """int64 (B,) on the CPU: the place of each sample in its split."""
     everyone: Tensor
     """int64 on the CPU: the samples of all ranks together, in order; `indices` where there is one rank."""
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter((self.images, self.labels, self.indices))
+        return iter((self.inputs, self.targets, self.indices))
 
 
 class Batches:
     """Every sample of a split once in each epoch, cut into batches.
 
-    The split stays uint8 on the device where it takes less than half of the free memory, so that a step copies
-    nothing; otherwise it stays on the host and each batch is copied. Position is a number, not a state: the batches
+    A split that is held in memory stays as it is stored on the device, where it takes less than half of the free
+    memory, so that a step copies nothing; otherwise it stays on the host, or on the disk, and each batch is copied.
+    Position is a number, not a state: the batches
     from `start` on are the same whether or not the ones before were drawn.
 
     The last batch may be smaller. Only where it would leave a rank with fewer than two samples does it join the batch
@@ -61,36 +58,30 @@ class Batches:
     small for all of them. Unshuffled batches, for evaluation, are cut as for one process, and a part may be empty.
 
     Raises:
-        ShapeError: `mean` or `std` without exactly one value for each channel, or a policy for pictures of other than
-            1 or 3 channels.
-        UsageError: A batch size below one, a standard deviation that is not positive, a bad seed or augmentation, a
-            rank outside 0..world-1, shuffled batches or a split too small to give each rank two samples.
+        UsageError: A batch size below one, a bad seed, a rank outside 0..world-1, shuffled batches or a split too small
+            to give each rank two samples.
     """
 
     def __init__(
         self,
-        split: ImageSplit,
+        split: Split,
+        preparation: Preparation,
         *,
         batch_size: int,
         seed: int = 0,
-        mean: Sequence[float],
-        std: Sequence[float],
-        augment: str = "none",
         device: torch.device | str = "cpu",
         channels_last: bool = False,
         shuffle: bool = True,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        """Args are keywords; they are checked here and not changed later.
+        """Args are checked here and not changed later.
 
         Args:
             split: The samples.
+            preparation: What is done to them, see `Preparation`; augmentation is its own.
             batch_size: Samples in a batch, of all ranks together.
             seed: Of the order and of the augmentation.
-            mean: For each channel, where 255 counts as 1 (`ImageSet.mean`).
-            std: For each channel, where 255 counts as 1 (`ImageSet.std`).
-            augment: A name in `AUGMENTATIONS`.
             device: Where batches are wanted.
             channels_last: Whether images come in the channels-last memory format.
             shuffle: False for the order of the split, as evaluation wants it.
@@ -98,7 +89,7 @@ class Batches:
             world: How many processes share each batch.
         """
         self.split, self.seed, self.shuffle = split, seed, shuffle
-        self.batch_size, self.augment, self.device = batch_size, augment, torch.device(device)
+        self.batch_size, self.device = batch_size, torch.device(device)
         self.rank, self.world = rank, world
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         if batch_size < 1:
@@ -107,20 +98,11 @@ class Batches:
             raise UsageError(f"A rank lies in 0..world-1; got rank={rank} and world={world}.")
         if shuffle:
             _enough_for_all(len(split), batch_size, world)
-        augmentation_table(augment, seed, 0, 0)
-        channels, height, width = split.images.shape[1:]
-        self._padding = margin(height, width)
-        policy = POLICIES.get(augment)
-        shape = (channels, height, width)
-        self._actions = None if policy is None else Actions(policy.actions((height, width)), shape, self.device)
         epoch_order(seed, 0, 0)
-        self._mean = _per_channel("mean", mean, split).to(self.device)
-        self._std = _per_channel("std", std, split).to(self.device)
-        if not all(value > 0 for value in std):
-            raise UsageError(f"std must be positive, got {tuple(std)}: a constant channel cannot be normalised.")
+        self._prepare = preparation.to(self.device)
+        self._prepare.table(seed, 0, 0)
         self.cuts = bounds(len(split), batch_size, world if shuffle else 1)
-        home = self.device if _fits(split.images, self.device) else split.images.device
-        self._images, self._labels = split.images.to(home), split.labels.to(home)
+        self._held = _held(split, self.device)
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -128,11 +110,11 @@ class Batches:
 
     @property
     def resident(self) -> bool:
-        """Whether the split lies on the device: only then do `images` and `labels` run without the host."""
-        return self._images.device == self._mean.device
+        """Whether the split lies on the device: only then does `samples` run without the host."""
+        return self._held is not None and self._held[0].device.type == self.device.type
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, without the first `start`, which cost nothing: `plan`, then `images` and `labels`.
+        """The batches of an epoch, without the first `start`, which cost nothing: `plan`, then `samples`.
 
         Raises:
             UsageError: `start` outside 0..len(self), or an epoch below zero.
@@ -140,10 +122,10 @@ class Batches:
         return map(self._batch, self.plan(epoch, start))
 
     def plan(self, epoch: int, start: int = 0) -> Iterator[Plan]:
-        """What `epoch` will draw, before any pixel is touched.
+        """What `epoch` will draw, before any sample is touched.
 
-        A training step that is captured once and replayed takes `chosen` and `rows` as its inputs and calls `images`
-        and `labels` inside.
+        A training step that is captured once and replayed takes `chosen` and `rows` as its inputs and calls `samples`
+        inside.
 
         Raises:
             UsageError: `start` outside 0..len(self), or an epoch below zero.
@@ -152,14 +134,11 @@ class Batches:
             raise UsageError(f"An epoch has {len(self)} batches; cannot start at {start}.")
         size = len(self.split)
         order = epoch_order(self.seed, epoch, size) if self.shuffle else torch.arange(size)
-        table = augmentation_table(self.augment, self.seed, epoch, size, self._padding)
+        table = self._prepare.table(self.seed, epoch, size)
         return self._plans(order, None if table is None else table[order], start)
 
-    def images(self, chosen: Tensor, rows: Tensor | None) -> Tensor:
-        """The pixels of a batch, float32 (B, C, H, W) on the device, normalised and augmented.
-
-        Policies act first, on the levels 0..255 of the whole picture, as in the published code of AutoAugment for
-        CIFAR-10. Crops come after normalising, which makes the zeros of their margin the mean colour.
+    def samples(self, chosen: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(inputs, targets) of a batch on the device, normalised and augmented.
 
         A pure function of its arguments. Where the split is resident it is made of tensor operations of fixed shapes
         on the device alone, without waiting for the host, so that a CUDA graph can hold it.
@@ -168,27 +147,21 @@ class Batches:
             chosen: `Plan.chosen`.
             rows: `Plan.rows`.
         """
-        pixels = self._delivered(self._images[chosen])
-        if self._actions is not None and rows is not None:
-            for ids in rows[:, 3:].unbind(1):
-                pixels = self._actions(pixels, ids)
-        images = self._normalised(pixels)
-        return apply_augmentation(images, rows, self._padding).contiguous(memory_format=self._format)
-
-    def labels(self, chosen: Tensor) -> Tensor:
-        """The labels of a batch, int64 (B,) on the device; `images` says when without the host.
-
-        Args:
-            chosen: `Plan.chosen`.
-        """
-        return self._delivered(self._labels[chosen])
+        if self._held is not None:
+            raw = tuple(values[chosen] for values in self._held)
+        else:
+            raw = self.split.take(chosen, None if rows is None else rows.cpu())
+        # Formatted before it is normalised, while a pixel is still one byte.
+        first, second = (self._formatted(self._delivered(values)) for values in raw)
+        inputs, targets = self._prepare(first, second, rows)
+        return self._formatted(inputs), targets
 
     def _batch(self, plan: Plan) -> Batch:
-        return Batch(self.images(plan.chosen, plan.rows), self.labels(plan.chosen), plan.indices, plan.everyone)
+        return Batch(*self.samples(plan.chosen, plan.rows), plan.indices, plan.everyone)
 
     def _plans(self, order: Tensor, rows: Tensor | None, start: int) -> Iterator[Plan]:
         # One copy for the whole epoch: a copy in each step would make the device wait for the host.
-        there = order.to(self._images.device)
+        there = order if self._held is None else order.to(self._held[0].device)
         rows = None if rows is None else rows.to(self.device)
         for first, last in self.cuts[start:]:
             own = part(first, last, self.rank, self.world)
@@ -200,9 +173,9 @@ class Batches:
             return values.pin_memory().to(self.device, non_blocking=True)
         return values.to(self.device)
 
-    def _normalised(self, images: Tensor) -> Tensor:
-        images = images.contiguous(memory_format=self._format)
-        return images.float().div_(255).sub_(self._mean).div_(self._std)
+    def _formatted(self, values: Tensor) -> Tensor:
+        """Maps in the memory format that was asked for; anything else contiguous."""
+        return values.contiguous(memory_format=self._format if values.dim() == 4 else torch.contiguous_format)
 
 
 def bounds(size: int, batch_size: int, world: int = 1) -> list[tuple[int, int]]:
@@ -238,16 +211,18 @@ def _enough_for_all(size: int, batch_size: int, world: int) -> None:
         )
 
 
-def _per_channel(what: str, values: Sequence[float], split: ImageSplit) -> Tensor:
-    channels = split.images.shape[1]
-    if len(values) != channels:
-        raise ShapeError(f"Expected {what} with {channels} values, one for each channel; got {len(values)}.")
-    return torch.tensor(values, dtype=torch.float32)[:, None, None]
+def _held(split: Split, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """Inputs and targets of a split that is held in memory, on the device where they fit; None for one on the disk."""
+    inputs, targets = getattr(split, "inputs", None), getattr(split, "targets", None)
+    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
+        return None
+    home = device if _fits(inputs.nbytes + targets.nbytes, device) else inputs.device
+    return inputs.to(home), targets.to(home)
 
 
-def _fits(images: Tensor, device: torch.device) -> bool:
-    """Whether the split may move to the device."""
+def _fits(size: int, device: torch.device) -> bool:
+    """Whether so many bytes may move to the device."""
     if device.type != "cuda":
         return device.type == "cpu"
     free, _ = torch.cuda.mem_get_info(device)
-    return images.nbytes < free // 2
+    return size < free // 2

@@ -87,6 +87,16 @@ CIFAR100 = CifarLayout(
 """The hundred classes; the twenty coarse ones that the files hold too are not read."""
 
 
+def load_cifar10(data_dir: str | Path | None = None, *, download: bool = True) -> ImageSet:
+    """CIFAR-10; as `load_cifar`."""
+    return load_cifar(data_dir, download=download, layout=CIFAR10)
+
+
+def load_cifar100(data_dir: str | Path | None = None, *, download: bool = True) -> ImageSet:
+    """CIFAR-100; as `load_cifar`."""
+    return load_cifar(data_dir, download=download, layout=CIFAR100)
+
+
 def load_cifar(data_dir: str | Path | None = None, *, download: bool = True, layout: CifarLayout = CIFAR10) -> ImageSet:
     """Read a data set of the CIFAR family from `data_dir` (`./data` when None); images are (N, 3, 32, 32).
 

@@ -4,10 +4,12 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from torchmg.data.preparation import ImagePreparation
 from torchmg.errors import ShapeError, UsageError
 
 
@@ -40,6 +42,20 @@ class ImageSplit:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def inputs(self) -> Tensor:
+        """The images, as every split calls them."""
+        return self.images
+
+    @property
+    def targets(self) -> Tensor:
+        """The labels, as every split calls them."""
+        return self.labels
+
+    def take(self, chosen: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(images, labels) of some samples; `rows` is not looked at."""
+        return self.images[chosen], self.labels[chosen]
+
     def pixel_hash(self) -> str:
         """Sha256 (hex) of the pixels as contiguous (N, C, H, W) bytes."""
         return hashlib.sha256(self.images.cpu().contiguous().numpy().data).hexdigest()
@@ -58,6 +74,7 @@ class ImageSet:
         UsageError: A label that has no class name.
     """
 
+    task: ClassVar[str] = "classify"
     name: str
     """As in `torchmg.data.DATASETS`, or the user's own."""
     classes: tuple[str, ...]
@@ -98,6 +115,10 @@ class ImageSet:
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         pairs = [_moments(channel) for channel in self.train.images.cpu().unbind(1)]
         return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
+
+    def preparation(self, augment: str = "none") -> ImagePreparation:
+        """Normalising by the training pixels' moments, and an augmentation; raises as `ImagePreparation`."""
+        return ImagePreparation(self.shape, self.mean, self.std, augment)
 
     def hashes(self) -> dict[str, str]:
         """Sha256 of pixels and labels of both splits: what a record says it was trained on."""

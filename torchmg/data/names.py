@@ -1,13 +1,6 @@
 """The names a user can type, importable without torch so that `--help` and `list` answer at once."""
 
-from typing import Final
-
-DATASETS: Final[dict[str, str]] = {
-    "digits": "1,797 handwritten digits at 16 x 16 that come with scikit-learn; 10 classes; nothing to download",
-    "fashion_mnist": "70,000 grey pictures of clothes at 28 x 28; 10 classes; 30 MB",
-    "cifar10": "60,000 colour photographs at 32 x 32; 10 classes; 170 MB",
-    "cifar100": "60,000 colour photographs at 32 x 32; 100 classes; 170 MB",
-}
+from typing import Final, NamedTuple
 
 AUGMENTATIONS: Final[dict[str, str]] = {
     "none": "the pictures as they are",
@@ -16,3 +9,68 @@ AUGMENTATIONS: Final[dict[str, str]] = {
     "autoaugment": "changed by AutoAugment's policy for CIFAR-10, then as in crop_flip",
     "randaugment": "changed by two operations of RandAugment at strength 9 of 30, then as in crop_flip",
 }
+"""For labelled pictures of one size."""
+
+OTHER_AUGMENTATIONS: Final[dict[str, str]] = {
+    "inception": "a random part of 8 to 100 % of the picture, scaled to the network's size, mirrored half of the time",
+    "scale_crop_flip": "picture and mask scaled by 0.5 to 2, cut to size, and mirrored half of the time",
+    "clouds": "points turned about the vertical axis, jittered, and up to 7 of 8 left out",
+}
+"""For data of other kinds."""
+
+
+class SetInfo(NamedTuple):
+    """What is known of a data set without reading it."""
+
+    text: str
+    task: str
+    """classify, segment, points or regress, see `torchmg.models.catalog.Task`."""
+    augmentations: tuple[str, ...] = ("none",)
+
+
+_PICTURES = tuple(AUGMENTATIONS)
+
+SETS: Final[dict[str, SetInfo]] = {
+    "digits": SetInfo(
+        "1,797 handwritten digits at 16 x 16 that come with scikit-learn; 10 classes; nothing to download",
+        "classify",
+        _PICTURES,
+    ),
+    "fashion_mnist": SetInfo("70,000 grey pictures of clothes at 28 x 28; 10 classes; 30 MB", "classify", _PICTURES),
+    "cifar10": SetInfo("60,000 colour photographs at 32 x 32; 10 classes; 170 MB", "classify", _PICTURES),
+    "cifar100": SetInfo("60,000 colour photographs at 32 x 32; 100 classes; 170 MB", "classify", _PICTURES),
+    "imagenet": SetInfo(
+        "1.3 million photographs in folders imagenet/train and imagenet/val, a folder a class; read as needed",
+        "classify",
+        ("none", "inception"),
+    ),
+    "image_folder": SetInfo(
+        "your own pictures in folders train and val (or test), a folder a class; read as needed",
+        "classify",
+        ("none", "inception"),
+    ),
+    "camvid": SetInfo("road scenes with masks in SegNet's folders; 11 classes", "segment", ("none", "scale_crop_flip")),
+    "cityscapes": SetInfo(
+        "5,000 street scenes with fine masks in Cityscapes' own folders; 19 classes; read as needed",
+        "segment",
+        ("none", "scale_crop_flip"),
+    ),
+    "mask_folder": SetInfo(
+        "your own pictures and masks in folders train and val (or test), images and masks in each",
+        "segment",
+        ("none", "scale_crop_flip"),
+    ),
+    "modelnet10": SetInfo(
+        "4,899 shapes of ModelNet, as points or OFF meshes; 10 classes", "points", ("none", "clouds")
+    ),
+    "modelnet40": SetInfo(
+        "12,311 shapes of ModelNet, as points or OFF meshes; 40 classes", "points", ("none", "clouds")
+    ),
+    "functions": SetInfo("values of a smooth function of two variables, made here; nothing to download", "regress"),
+    "signed_distance": SetInfo("signed distances to a star's outline, made here; nothing to download", "regress"),
+    "features": SetInfo("feature maps that torchmg study features wrote; target and input are the same", "regress"),
+}
+"""What is known of every data set."""
+
+DATASETS: Final[dict[str, str]] = {name: info.text for name, info in SETS.items()}
+"""Name -> description."""

@@ -1,14 +1,14 @@
 """From pictures and masks in uint8 to what a segmentation network is trained on: scaled, cropped, mirrored together."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from torchmg.data.order import draws
-from torchmg.data.segmentation import IGNORE
+from torchmg.data.samples import IGNORE
 from torchmg.errors import ShapeError, UnknownNameError, UsageError, did_you_mean
 
 PAIR_AUGMENTATIONS: Final[dict[str, str]] = {
@@ -84,6 +84,10 @@ class PairedPreparation:
         self.scales = (low, *(low + (high - low) * i / steps for i in range(1, steps + 1)))
         self._mean, self._std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
         self._there: dict[tuple[torch.device, int, int], tuple[Tensor, Tensor, Tensor]] = {}
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same; its constants follow the tensors that it meets."""
+        return self
 
     def table(self, seed: int, epoch: int, size: int) -> Tensor | None:
         """What to do with each sample in an epoch: int64 (size, 4) on the CPU; None where nothing is to be done.

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from torchmg.data.images import check_image_shape
+from torchmg.data.paired import PairedPreparation
 from torchmg.data.pictures import listing_hash, read_picture, stacked
+from torchmg.data.samples import IGNORE
 from torchmg.errors import DataError, ShapeError, UsageError
 
-IGNORE = 255
-"""The id of a pixel that counts neither in the loss nor in a score."""
 MOMENT_PICTURES = 100
 """Of a lazy split, from how many pictures mean and standard deviation are taken, at most."""
 
@@ -218,6 +218,15 @@ class SegmentationSet:
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         pairs = [_moments(counts) for counts in self.train.levels().tolist()]
         return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
+
+    def preparation(self, augment: str = "none", crop: int = 0) -> PairedPreparation:
+        """Normalising by the training pixels' moments, and an augmentation; raises as `PairedPreparation`.
+
+        Args:
+            augment: `none` or `scale_crop_flip`.
+            crop: side of the squares that are cut; 0 for the pictures' own size.
+        """
+        return PairedPreparation(self.mean, self.std, augment, (crop, crop) if crop else None)
 
     def hashes(self) -> dict[str, str]:
         """Sha256 of pixels and masks of both splits; of lazy ones, of names and sizes of their files.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +10,14 @@ from torchmg.data.names import DATASETS
 from torchmg.errors import UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
-    from torchmg.data.images import ImageSet
+    from torchmg.data.samples import DataSet
 
 __all__ = ["DATASETS", "load", "loaded_once"]
 
-_kept: "dict[tuple[str, str | Path | None], ImageSet] | None" = None
+_kept: "dict[tuple[str, str | Path | None], DataSet] | None" = None
 
 
-def load(name: str, data_dir: str | Path | None = None, *, download: bool = True) -> "ImageSet":
+def load(name: str, data_dir: str | Path | None = None, *, download: bool = True) -> "DataSet":
     """A data set, whole in memory.
 
     Args:
@@ -52,15 +53,32 @@ def loaded_once() -> Iterator[None]:
         _kept = before
 
 
-def _read(name: str, data_dir: str | Path | None, download: bool) -> "ImageSet":
-    if name == "digits":
-        from torchmg.data.digits import load_digits
+def _read(name: str, data_dir: str | Path | None, download: bool) -> "DataSet":
+    module, function = _READERS[name]
+    reader = getattr(import_module(f"torchmg.data.{module}"), function)
+    if name in _PUBLISHED:
+        return reader(data_dir, download=download)
+    return reader() if name in _MADE else reader(data_dir)
 
-        return load_digits()
-    if name == "fashion_mnist":
-        from torchmg.data.fashion_mnist import load_idx
 
-        return load_idx(data_dir, download=download)
-    from torchmg.data.cifar import CIFAR10, CIFAR100, load_cifar
-
-    return load_cifar(data_dir, download=download, layout=CIFAR100 if name == "cifar100" else CIFAR10)
+_READERS = {
+    "digits": ("digits", "load_digits"),
+    "fashion_mnist": ("fashion_mnist", "load_idx"),
+    "cifar10": ("cifar", "load_cifar10"),
+    "cifar100": ("cifar", "load_cifar100"),
+    "imagenet": ("imagenet", "load_imagenet"),
+    "image_folder": ("imagenet", "load_image_folder"),
+    "camvid": ("camvid", "load_camvid"),
+    "cityscapes": ("cityscapes", "load_cityscapes"),
+    "mask_folder": ("mask_folder", "load_mask_folder"),
+    "modelnet10": ("modelnet", "load_modelnet10"),
+    "modelnet40": ("modelnet", "load_modelnet40"),
+    "functions": ("functions", "load_functions"),
+    "signed_distance": ("functions", "load_signed_distance"),
+    "features": ("features", "load_features"),
+}
+"""Name -> module and function that reads it."""
+_PUBLISHED = {"fashion_mnist", "cifar10", "cifar100"}
+"""What can be downloaded."""
+_MADE = {"digits", "functions", "signed_distance"}
+"""What needs no files."""

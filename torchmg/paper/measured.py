@@ -17,6 +17,7 @@ from torchmg.models.options import ModelOptions
 from torchmg.paper.rows import Network, PaperTable, Row
 from torchmg.train.recipe import Recipe
 from torchmg.train.records import read_record
+from torchmg.train.scores import score_of
 
 NOT_YET = "not yet"
 """What stands for accuracies that we could measure and have not."""
@@ -82,8 +83,8 @@ def load(folder: Path) -> list[Measured]:
     return [
         Measured(
             recipe,
-            tuple(record["test_accuracy"] for record in by_seed.values()),
-            tuple(record["train_accuracy"] for record in by_seed.values()),
+            tuple(score_of(recipe.data).of(record, "test") for record in by_seed.values()),
+            tuple(score_of(recipe.data).of(record, "train") for record in by_seed.values()),
         )
         for recipe, by_seed in groups.items()
     ]

@@ -20,7 +20,7 @@ SIZES: dict[str, str] = {"parameters": "parameters", "macs": "MACs of one sample
 
 @dataclass(frozen=True)
 class Point:
-    """One model in the trade-off: its size, accuracy in percent, and standard deviation over seeds, if several."""
+    """One model in the trade-off: its size, score in percent, and standard deviation over seeds, if several."""
 
     label: str
     family: str
@@ -30,7 +30,13 @@ class Point:
 
 
 def draw_tradeoff(
-    points: Sequence[Point], stem: Path, title: str, *, rows: Table | None = None, size: Size = "parameters"
+    points: Sequence[Point],
+    stem: Path,
+    title: str,
+    *,
+    rows: Table | None = None,
+    size: Size = "parameters",
+    label: str = "accuracy",
 ) -> Picture:
     """Draw accuracy over size (logarithmic), a colour and a line per family, and the Pareto front as a thin step line.
 
@@ -40,6 +46,7 @@ def draw_tradeoff(
         title: data set and number of seeds belong in it.
         rows: the table behind the picture; default: the points.
         size: what the sizes of the points are.
+        label: what the score is called.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -62,7 +69,7 @@ def draw_tradeoff(
         sizes, accuracies = [p.size for p in front], [p.accuracy for p in front]
         axes.step([*sizes, edge], [*accuracies, accuracies[-1]], where="post", color=PALE, lw=0.7, zorder=1)
         axes.set_xlabel(f"{SIZES[size]} (logarithmic)")
-        axes.set_ylabel("test accuracy (%)")
+        axes.set_ylabel(f"test {label} (%)")
         axes.set_title(title, parse_math=False, fontsize=11)
         tidy(axes)
         label_points(figure, axes, [_label(point) for point in sorted(points, key=lambda p: (p.size, p.accuracy))])

@@ -15,6 +15,7 @@ from torchmg.plot.runs import distinct_names, run_folders, runs_inside
 from torchmg.tables import Table
 from torchmg.train.recipe import Recipe
 from torchmg.train.records import read_record
+from torchmg.train.scores import score_of
 
 COLUMNS = ("name", "model", "family", "parameters", "macs", "seeds", "test_mean", "test_std", "train_mean", "train_std")
 
@@ -34,8 +35,8 @@ class Result:
         return MODELS[model].family if model in MODELS else model
 
     def spread(self, split: str) -> tuple[float, float | None]:
-        """Mean accuracy over seeds, and the standard deviation where there are several."""
-        values = [record[f"{split}_accuracy"] for record in self.records]
+        """Mean score over seeds, and the standard deviation where there are several."""
+        values = [score_of(self.recipe.data).of(record, split) for record in self.records]
         return mean(values), stdev(values) if len(values) > 1 else None
 
     def point(self, size: Size) -> Point:
@@ -44,7 +45,7 @@ class Result:
 
 
 def tradeoff(sources: Sequence[str | Path], stem: str | Path = "tradeoff", size: Size = "parameters") -> Picture:
-    """Draw test accuracy over size from what finished runs recorded.
+    """Draw the test score over size from what finished runs recorded.
 
     Runs that differ only in their seed make one point: the mean, with a bar of one standard deviation to each side.
     Points are named by their model and the settings in which they differ.
@@ -80,7 +81,8 @@ def tradeoff(sources: Sequence[str | Path], stem: str | Path = "tradeoff", size:
         for r in results
     ]
     table = Table(COLUMNS, rows, title, " ".join(notes))
-    return draw_tradeoff([result.point(size) for result in results], stem, title, rows=table, size=size)
+    label = score_of(results[0].recipe.data).label
+    return draw_tradeoff([result.point(size) for result in results], stem, title, rows=table, size=size, label=label)
 
 
 def _records(sources: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
@@ -109,7 +111,7 @@ def _check_same_data(read: Sequence[tuple[Path, Recipe, dict[str, Any]]]) -> Non
     """Accuracies on different test images do not belong in one picture."""
     kinds: dict[tuple[str, str], list[str]] = {}
     for file, recipe, record in read:
-        pixels = str((record.get("data") or {}).get("test_pixels", ""))
+        pixels = next((str(h) for name, h in (record.get("data") or {}).items() if name.startswith("test_")), "")
         name = file.parent.name if file.name == "record.json" else file.name
         kinds.setdefault((recipe.data, pixels[:8]), []).append(name)
     if len(kinds) > 1:

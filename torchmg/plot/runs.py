@@ -9,9 +9,12 @@ from pathlib import Path
 from torchmg.errors import CheckpointError
 from torchmg.train.folder import RunFolder
 from torchmg.train.recipe import Recipe
+from torchmg.train.scores import Score
 
-LOGGED = ("epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
-"""The columns of `log.csv` that are drawn."""
+
+def logged(score: Score) -> tuple[str, ...]:
+    """The columns of `log.csv` that are drawn, of runs with this score."""
+    return ("epoch", "lr", "train_loss", f"train_{score.key}", "test_loss", f"test_{score.key}")
 
 
 def run_folders(paths: Iterable[str | Path]) -> list[RunFolder]:
@@ -34,7 +37,7 @@ def runs_inside(path: Path) -> list[RunFolder]:
     return [RunFolder(config.parent) for config in sorted(configs)]
 
 
-def read_log(run: RunFolder) -> list[dict[str, float]]:
+def read_log(run: RunFolder, score: Score) -> list[dict[str, float]]:
     """The rows of a run's `log.csv`, one for each finished epoch; none before the first.
 
     Raises:
@@ -48,11 +51,12 @@ def read_log(run: RunFolder) -> list[dict[str, float]]:
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
     reader = csv.DictReader(text.splitlines())
-    if missing := [name for name in LOGGED if name not in (reader.fieldnames or ())]:
+    if missing := [name for name in logged(score) if name not in (reader.fieldnames or ())]:
         raise CheckpointError(
             f"{path}, line 1: no column {', '.join(missing)}. It is not the log of a run, or damaged."
         )
-    return [{name: _number(row[name], f"{path}, line {reader.line_num}", name) for name in LOGGED} for row in reader]
+    wanted = logged(score)
+    return [{name: _number(row[name], f"{path}, line {reader.line_num}", name) for name in wanted} for row in reader]
 
 
 def _number(text: str | None, where: str, column: str) -> float:

@@ -19,12 +19,11 @@ from torch.optim import Optimizer
 
 from torchmg.errors import CheckpointError
 from torchmg.train.average import Average
-from torchmg.train.evaluate import Metrics
 from torchmg.train.files import write_atomic, writing
 from torchmg.train.seal import read_sealed, write_sealed
-from torchmg.train.step import Totals
+from torchmg.train.tasks import Metrics
 
-FORMAT = 2
+FORMAT = 3
 PREVIOUS = "previous.ckpt"
 """The name of the checkpoint before the last."""
 
@@ -48,50 +47,40 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     step: int = 0
-    loss_sum: float = 0.0
-    correct: int = 0
-    seen: int = 0
+    sums: list[float] = field(default_factory=list)
+    """The task's, of the running epoch."""
     seconds: float = 0.0
     order: str = ""
     """Chained hash of all sample ids consumed so far."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """A row for every finished epoch, as in `log.csv`."""
 
-    def add(self, samples: int, seconds: float) -> None:
+    def add(self, seconds: float) -> None:
         """Count one step."""
         self.batch += 1
         self.step += 1
-        self.seen += samples
         self.seconds += seconds
 
-    def collect(self, totals: Totals) -> None:
+    def collect(self, sums: list[float]) -> None:
         """Take in what steps measured."""
-        self.loss_sum += totals.loss
-        self.correct += round(totals.correct)
+        self.sums = [old + new for old, new in zip(self.sums or [0.0] * len(sums), sums, strict=True)]
 
-    def numbers(self, rate: float) -> str:
-        """The running epoch in a few words."""
-        return f"loss {self.loss_sum / self.seen:.4f}  train {100 * self.correct / self.seen:.2f} %  lr {rate:.4f}"
-
-    def close_epoch(self, rate: float, test: Metrics) -> dict[str, Any]:
+    def close_epoch(self, rate: float, train: Metrics, test: Metrics) -> dict[str, Any]:
         """Append the finished epoch to the history and start the next; returns its row.
 
-        Losses are means in nats (the training loss with label smoothing, if any), accuracies percent. Training
-        numbers are running means over augmented samples while the weights change.
+        Losses are means (the training loss with label smoothing, if any), scores percent. Training numbers are running
+        means over augmented samples while the weights change.
         """
         row = {
             "epoch": self.epoch + 1,
             "step": self.step,
             "lr": rate,
-            "train_loss": self.loss_sum / self.seen,
-            "train_accuracy": 100 * self.correct / self.seen,
-            "test_loss": test.loss,
-            "test_accuracy": test.accuracy,
+            **train.values("train"),
+            **test.values("test"),
             "seconds": round(self.seconds, 3),
         }
         self.history.append(row)
-        self.epoch, self.batch = self.epoch + 1, 0
-        self.loss_sum, self.correct, self.seen = 0.0, 0, 0
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, []
         return row
 
 

@@ -1,65 +1,62 @@
-"""Loss and accuracy of a model on a data set."""
+"""Loss and scores of a model on a data set."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from torchmg.data.batches import Batches
-from torchmg.data.images import ImageSet
+from torchmg.data.samples import DataSet
 from torchmg.hierarchy import check_choice
 from torchmg.train.recipe import Precision
+from torchmg.train.tasks import Metrics, Task, task_of
 
-
-class Metrics(NamedTuple):
-    """Means over a split: cross entropy in nats, top-1 accuracy in percent."""
-
-    loss: float
-    accuracy: float
+__all__ = ["Metrics", "autocast", "evaluate", "evaluate_batches"]
 
 
 def evaluate(
     model: nn.Module,
-    data: ImageSet,
+    data: DataSet,
     split: Literal["train", "test"] = "test",
     *,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     device: torch.device | str | None = None,
     channels_last: bool = True,
     precision: Precision = "fp32",
 ) -> Metrics:
-    """Cross entropy and top-1 accuracy in evaluation mode, without augmentation; every module's mode is put back.
+    """Loss and scores of the data's task in evaluation mode, without augmentation; every module's mode is put back.
 
     Args:
-        model: maps normalised images (batch, channels, H, W) to logits (batch, classes).
-        data: as `torchmg.load` gives it; its training mean and deviation normalise both splits.
+        model: maps prepared inputs (batch, *data.shape) to the outputs that the task wants.
+        data: as `torchmg.load` gives it; its training moments normalise both splits.
         split: which part of `data`.
-        batch_size: samples at once; the result does not depend on it but for rounding.
+        batch_size: samples at once, by default as many as the task finds good; the result does not depend on it but
+            for rounding.
         device: where to compute; default where the model's first parameter is.
         channels_last: memory layout of the images.
         precision: as in a recipe; a run is measured in the precision that it was trained in.
     """
     check_choice("split", split, ("train", "test"))
     device = torch.device(device or next(model.parameters()).device)
+    task = task_of(data)
     batches = Batches(
         data.train if split == "train" else data.test,
-        batch_size=batch_size,
-        mean=data.mean,
-        std=data.std,
+        data.preparation(),
+        batch_size=task.batch if batch_size is None else batch_size,
         device=device,
         channels_last=channels_last,
         shuffle=False,
     )
-    return evaluate_batches(model, batches, precision)
+    return evaluate_batches(model, batches, task, precision)
 
 
 @torch.no_grad()
 def evaluate_batches(
     model: nn.Module,
     batches: Batches,
+    task: Task,
     precision: Precision = "fp32",
     together: Callable[[Tensor], Tensor] | None = None,
 ) -> Metrics:
@@ -68,27 +65,24 @@ def evaluate_batches(
     Args:
         model: as in `evaluate`.
         batches: all of a split, or this process's share of it.
+        task: what is measured.
         precision: as in `evaluate`.
         together: adds a tensor up over all processes, where several share the split.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    sums = torch.zeros(3, dtype=torch.float64, device=batches.device)
+    sums = torch.zeros(task.sums, dtype=torch.float64, device=batches.device)
     try:
-        for images, labels, *_ in batches.epoch(0):
-            if not len(labels):
+        for inputs, targets, *_ in batches.epoch(0):
+            if not len(targets):
                 continue
             with autocast(precision, batches.device):
-                logits = model(images)
-            logits = logits.float()
-            sums[0] += F.cross_entropy(logits, labels, reduction="sum")
-            sums[1] += (logits.argmax(1) == labels).sum()
-            sums[2] += len(labels)
+                outputs = model(inputs)
+            task.measure(sums, outputs.float(), targets)
     finally:
         for module, training in modes.items():
             module.training = training
-    loss, correct, seen = (together(sums) if together else sums).tolist()
-    return Metrics(loss / seen, 100 * correct / seen)
+    return task.metrics((together(sums) if together else sums).tolist())
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:

@@ -35,9 +35,9 @@ class Keeper:
 
     def collect(self, rate: float) -> None:
         """Add what was measured since the last time to the running epoch; `rate` is for the error's message."""
-        totals = self._step.read()
-        self.check(f"The loss became {totals.loss}", math.isfinite(totals.loss), rate)
-        self._at.collect(totals)
+        sums = self._step.read()
+        self.check(f"The loss became {sums[0]}", math.isfinite(sums[0]), rate)
+        self._at.collect(sums)
 
     def stage(self, rate: float) -> float:
         """Write a checkpoint that `commit` puts in place; returns when, as `time.monotonic()` reads."""

@@ -17,7 +17,7 @@ FORMATS = {"channels_last": torch.channels_last, "channels_first": torch.contigu
 """By the name that a recipe gives them."""
 
 
-def pick_layout(recipe: Recipe, model: nn.Module, shape: tuple[int, int, int], device: torch.device) -> str:
+def pick_layout(recipe: Recipe, model: nn.Module, shape: tuple[int, ...], device: torch.device) -> str:
     """`channels_last` or `channels_first`: what the recipe says, else the faster one on `device`.
 
     On a CPU that is always channels-last, so that a result does not hang on a stopwatch. On a GPU it depends on widths
@@ -27,11 +27,13 @@ def pick_layout(recipe: Recipe, model: nn.Module, shape: tuple[int, int, int], d
     Args:
         recipe: batch size, precision and the wish.
         model: left as it is.
-        shape: (channels, height, width) of one image.
+        shape: (channels, ...) of one input; only images have layouts to choose from.
         device: where the run will train.
     """
     if recipe.layout != "auto":
         return recipe.layout
+    if len(shape) != 3:
+        return "channels_first"
     if device.type == "cpu":
         return "channels_last"
     with torch.random.fork_rng([device]):
@@ -39,7 +41,7 @@ def pick_layout(recipe: Recipe, model: nn.Module, shape: tuple[int, int, int], d
     return min(seconds, key=lambda name: seconds[name])
 
 
-def _seconds(recipe: Recipe, model: nn.Module, shape: tuple[int, int, int], layout: str) -> float:
+def _seconds(recipe: Recipe, model: nn.Module, shape: tuple[int, ...], layout: str) -> float:
     """Time of one forward and backward."""
     model = model.to(memory_format=FORMATS[layout]).train()  # pyright: ignore[reportCallIssue]
     device = next(model.parameters()).device

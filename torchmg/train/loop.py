@@ -20,26 +20,27 @@ import torch
 from torchmg.counting.report import Count, count
 from torchmg.data.batches import Batches
 from torchmg.data.order import order_hash
-from torchmg.data.sets import load
 from torchmg.errors import InterruptedRunError, LostProcessError, UsageError
 from torchmg.train.average import Average
 from torchmg.train.checkpoint import Progress, Trained, read_checkpoint
 from torchmg.train.engine import engine, pick_device
 from torchmg.train.environment import environment
-from torchmg.train.evaluate import Metrics, evaluate_batches
+from torchmg.train.evaluate import evaluate_batches
 from torchmg.train.folder import RunFolder
 from torchmg.train.interrupt import InterruptRequest
 from torchmg.train.keeper import Keeper
 from torchmg.train.launch import launch, launched
 from torchmg.train.layout import pick_layout
 from torchmg.train.logs import Logs, check_loggers
-from torchmg.train.model import compile_in_place, model_for, placed
+from torchmg.train.model import compile_in_place, data_for, model_for, placed, preparation_for
 from torchmg.train.progress import ProgressLine
 from torchmg.train.ranks import Ranks
 from torchmg.train.recipe import LoggerName, Recipe
 from torchmg.train.resume import resume
 from torchmg.train.schedule import learning_rate, sgd
+from torchmg.train.scores import score_of
 from torchmg.train.step import Step
+from torchmg.train.tasks import Metrics, task_of
 
 LOOK_EVERY = {"cpu": 1, "cuda": 50}
 """Steps between two looks at the loss, the clock and Ctrl-C. A look makes a GPU wait for the host."""
@@ -146,7 +147,7 @@ def _train(
 ) -> Run:
     """`fit` in one process, alone or one of several."""
     # ---- set-up
-    data = load(recipe.data, place.data_dir)
+    data = data_for(recipe, place.data_dir)
     fabric = engine(place.device, recipe.precision, place.devices)
     ranks = Ranks(fabric)
     torch.manual_seed(recipe.seed)
@@ -166,11 +167,13 @@ def _train(
     tested = model if average is None else average.module
     compile_in_place(model, recipe, fabric.device)
 
-    drawn: dict[str, Any] = {"mean": data.mean, "std": data.std, "device": fabric.device}
-    drawn |= {"channels_last": layout == "channels_last", "rank": ranks.rank, "world": ranks.world}
-    train = Batches(data.train, batch_size=recipe.batch_size, seed=recipe.seed, augment=recipe.augment, **drawn)
-    test = Batches(data.test, batch_size=500, shuffle=False, **drawn)
-    step = Step(fabric, ranks, model, network, optimizer, recipe, average, train)
+    task = task_of(data)
+    drawn: dict[str, Any] = {"device": fabric.device, "channels_last": layout == "channels_last"}
+    drawn |= {"rank": ranks.rank, "world": ranks.world}
+    augmented, plain = preparation_for(recipe, data), data.preparation()
+    train = Batches(data.train, augmented, batch_size=recipe.batch_size, seed=recipe.seed, **drawn)
+    test = Batches(data.test, plain, batch_size=task.batch, shuffle=False, **drawn)
+    step = Step(fabric, ranks, model, network, optimizer, task, recipe, average, train)
     hashes, here = data.hashes(), environment(fabric.device, ranks.world) | {"layout": layout}
     at = ranks.one_by_one(lambda: resume(run, trained, train, hashes, here))
     keeper = Keeper(run, ranks, at, trained, step, {"recipe": recipe.to_json(), "environment": here, "data": hashes})
@@ -181,7 +184,7 @@ def _train(
 
     def measured(batches: Batches) -> Metrics:
         ranks.share(tested)
-        return evaluate_batches(tested, batches, recipe.precision, ranks.sum)
+        return evaluate_batches(tested, batches, task, recipe.precision, ranks.sum)
 
     def stopped() -> InterruptedRunError:
         where = f"epoch {at.epoch + 1}, batch {at.batch}" if at.epoch < recipe.epochs else "after the last epoch"
@@ -193,7 +196,7 @@ def _train(
     look_every = LOOK_EVERY[fabric.device.type]
     with (
         InterruptRequest() as interrupt,
-        ProgressLine(recipe.epochs, quiet or not ranks.first) as line,
+        ProgressLine(recipe.epochs, quiet or not ranks.first, score_of(recipe.data)) as line,
         Logs(loggers if ranks.first else (), run.path, recipe.to_json()) as logs,
     ):
         line.say(_header(run, recipe, at, costs, here))
@@ -221,16 +224,16 @@ def _train(
                     raise stopped()
 
                 now = time.monotonic()
-                at.add(len(plan.everyone), now - started)
+                at.add(now - started)
                 at.order = order_hash(at.order, plan.everyone)
                 started = now
                 if looking and line.due():
-                    line.step(at.epoch, at.batch, len(train), at.numbers(rate))
+                    line.step(at.epoch, at.batch, len(train), task.metrics(at.sums), rate)
 
             keeper.collect(rate)
             metrics = measured(test)
             keeper.check(f"The test loss became {metrics.loss}", math.isfinite(metrics.loss), rate)
-            row = at.close_epoch(rate, metrics)
+            row = at.close_epoch(rate, task.metrics(at.sums), metrics)
             line.epoch(row)
             saved = keeper.stage(rate)
             if ranks.first:
@@ -243,8 +246,8 @@ def _train(
         if any(ranks.any(interrupt.requested or time.monotonic() >= deadline)):
             raise stopped()
         line.say("measuring the training set ...")
-        plain = Batches(data.train, batch_size=500, shuffle=False, **drawn)
-        fitted, held_out = measured(plain), measured(test)
+        whole = Batches(data.train, plain, batch_size=task.batch, shuffle=False, **drawn)
+        fitted, held_out = measured(whole), measured(test)
         if any(ranks.any(interrupt.requested)):
             raise stopped()
     record = {
@@ -253,10 +256,9 @@ def _train(
         "parameters": costs.parameters,
         "macs": costs.macs,
         "input": list(data.shape),
-        "train_accuracy": fitted.accuracy,
-        "train_loss": fitted.loss,
-        "test_accuracy": held_out.accuracy,
-        "test_loss": held_out.loss,
+        **fitted.values("train"),
+        **held_out.values("test"),
+        **({"test_classes": dict(held_out.classes)} if held_out.classes else {}),
         "seconds": round(at.seconds, 1),
         "steps": at.step,
         "data": hashes,

@@ -2,19 +2,41 @@
 
 import os
 import shutil
+from pathlib import Path
 from typing import cast
 
 import torch
 from torch import nn
 
-from torchmg.data.images import ImageSet
+from torchmg.data.samples import DataSet, Preparation
+from torchmg.data.segmentation import SegmentationSet
+from torchmg.data.sets import load
 from torchmg.errors import UsageError
 from torchmg.models.user import build
 from torchmg.train.layout import FORMATS
-from torchmg.train.recipe import Recipe
+from torchmg.train.recipe import FOLDS, Recipe
 
 
-def model_for(recipe: Recipe, data: ImageSet) -> nn.Module:
+def data_for(recipe: Recipe, data_dir: str | Path | None = None) -> DataSet:
+    """The recipe's data, or one fold of it; raises as `torchmg.load`."""
+    data = load(recipe.data, data_dir)
+    if recipe.fold is None:
+        return data
+    from torchmg.data.arrays import ArraySet
+    from torchmg.data.folds import folded
+
+    assert isinstance(data, ArraySet), "recipes have folds of numbers only"
+    return folded(data, recipe.fold, FOLDS)
+
+
+def preparation_for(recipe: Recipe, data: DataSet) -> Preparation:
+    """How the recipe's training samples are prepared."""
+    if isinstance(data, SegmentationSet):
+        return data.preparation(recipe.augment, recipe.crop)
+    return data.preparation(recipe.augment)
+
+
+def model_for(recipe: Recipe, data: DataSet) -> nn.Module:
     """The recipe's model with a head for the data's classes and a stem for its channels, randomly initialised."""
     sizes = {"num_classes": data.num_classes, "in_channels": data.shape[0]}
     return build(recipe.model, **sizes, **recipe.options.given())

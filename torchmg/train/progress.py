@@ -9,6 +9,9 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from torchmg.train.scores import SCORES, Score
+from torchmg.train.tasks import Metrics
+
 PLAIN_SECONDS = 30.0
 """Away from a terminal, the longest silence inside an epoch."""
 
@@ -16,9 +19,9 @@ PLAIN_SECONDS = 30.0
 class ProgressLine:
     """Reports one run on standard error; `quiet` reports nothing."""
 
-    def __init__(self, epochs: int, quiet: bool = False) -> None:
+    def __init__(self, epochs: int, quiet: bool = False, score: Score = SCORES["classify"]) -> None:
         self.console = Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
-        self.epochs = epochs
+        self.epochs, self.score = epochs, score
         self._live = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -47,8 +50,9 @@ class ProgressLine:
         """Whether somebody would see a `step` now: always on a terminal, else every 30 seconds."""
         return not self._live.disable or time.monotonic() - self._spoken >= PLAIN_SECONDS
 
-    def step(self, epoch: int, batch: int, batches: int, numbers: str) -> None:
+    def step(self, epoch: int, batch: int, batches: int, train: Metrics, rate: float) -> None:
         """Show where the epoch is."""
+        numbers = f"loss {train.loss:.4f}  train {train.score:.2f} %  lr {rate:.4f}"
         head = f"epoch {epoch + 1:>3}/{self.epochs}"
         if self._live.disable:
             self._spoken = time.monotonic()
@@ -61,6 +65,6 @@ class ProgressLine:
         self._spoken = time.monotonic()
         self.say(
             f"epoch {row['epoch']:>3}/{self.epochs}  lr {row['lr']:.4f}  "
-            f"train {row['train_loss']:.4f} {row['train_accuracy']:6.2f} %  "
-            f"test {row['test_loss']:.4f} {row['test_accuracy']:6.2f} %  {row['seconds']:.1f} s"
+            f"train {row['train_loss']:.4f} {self.score.of(row, 'train'):6.2f} %  "
+            f"test {row['test_loss']:.4f} {self.score.of(row, 'test'):6.2f} %  {row['seconds']:.1f} s"
         )

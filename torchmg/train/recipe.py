@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from torchmg.data.names import DATASETS
+from torchmg.data.names import DATASETS, SETS
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
 from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import MODELS, find
@@ -20,12 +20,16 @@ from torchmg.models.options import ModelOptions
 from torchmg.train.files import read_text
 
 Decay = Literal["all", "weights"]
-Schedule = Literal["cosine", "step"]
+Schedule = Literal["cosine", "step", "poly", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Augment = Literal["none", "crop", "crop_flip", "autoaugment", "randaugment"]
+Augment = Literal["none", "crop", "crop_flip", "autoaugment", "randaugment", "inception", "scale_crop_flip", "clouds"]
 Layout = Literal["auto", "channels_last", "channels_first"]
 Compile = Literal["none", "inductor", "aot_eager"]
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
+MADE_HERE = ("digits", "functions", "signed_distance")
+"""Data sets that need no files."""
+FOLDS = 10
+"""Parts that data is cut into for cross-validation, as in the MGIC paper's Table 2."""
 CHOICES = {
     "decay": Decay,
     "schedule": Schedule,
@@ -60,18 +64,23 @@ class Training:
     decay: Decay = "all"
     """What decays: all parameters, or only weights (not norms and biases)."""
     schedule: Schedule = "cosine"
-    """cosine: to zero at the end; step: times gamma at every milestone."""
+    """cosine: to zero at the end; step: times gamma at every milestone; poly: (1 - part done) to a power; constant."""
     milestones: tuple[int, ...] = (100, 150)
     """Epochs at which the step schedule lowers the rate."""
     gamma: float = 0.1
     """Factor of the step schedule."""
+    power: float = 0.9
+    """Exponent of the poly schedule; 0.9 as in DeepLabV3 (Chen et al. 2017, section 4.1)."""
     warmup_epochs: float = 0.0
     """The rate rises linearly from 0 over these first epochs."""
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes."""
     augment: Augment = "none"
     """none; crop: pad by an eighth of the side and crop; crop_flip: and mirror half of the images; autoaugment,
-    randaugment: that policy, then crop_flip."""
+    randaugment: that policy, then crop_flip; inception: a random part, scaled (picture folders); scale_crop_flip:
+    picture and mask alike (segmentation); clouds: turn, jitter and drop points."""
+    crop: int = 0
+    """Side of the squares that segmentation is trained on with scale_crop_flip; 0: whole pictures."""
     accumulate: int = 1
     """Parts that a batch is computed in, one after the other, to save memory; norms see a part at a time."""
     clip: float = 0.0
@@ -91,7 +100,7 @@ class Training:
         for name in ("epochs", "batch_size", "accumulate"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise UsageError(f"{name} must be a whole number, at least 1; got {value!r}.")
-        for name in ("lr", "weight_decay", "warmup_epochs", "momentum", "gamma", "clip"):
+        for name in ("lr", "weight_decay", "warmup_epochs", "momentum", "gamma", "clip", "power", "crop"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be a finite number, at least 0; got {getattr(self, name)}.")
         for name in ("label_smoothing", "ema"):
@@ -119,7 +128,9 @@ class Recipe(Training):
     model: str = "mgic_resnet20"
     """A model of the catalogue, or path/to/file.py:factory."""
     data: str = "digits"
-    """A data set: digits, fashion_mnist, cifar10 or cifar100."""
+    """A data set of `torchmg.data.DATASETS`."""
+    fold: int | None = None
+    """Of ten parts of the training data the one that is held out instead of the test data (functions)."""
     options: ModelOptions = field(default_factory=ModelOptions)
     """What to change about the model."""
     seed: int = 0
@@ -130,8 +141,21 @@ class Recipe(Training):
         if not isinstance(self.seed, int) or self.seed < 0:
             raise UsageError(f"seed must be a whole number, at least 0; got {self.seed!r}.")
         check_choice("data", self.data, tuple(DATASETS))
-        if ".py:" not in self.model:
-            find(self.model)
+        info = SETS[self.data]
+        if self.augment not in info.augmentations:
+            raise UsageError(
+                f"augment={self.augment!r} is not for {self.data}. It takes: {', '.join(info.augmentations)}."
+            )
+        if self.crop and self.augment != "scale_crop_flip":
+            raise UsageError(f"crop={self.crop} needs augment=scale_crop_flip; {self.augment} cuts no squares.")
+        if self.fold is not None and (info.task != "regress" or self.fold not in range(FOLDS)):
+            raise UsageError(f"fold must be 0 to {FOLDS - 1}, of data whose targets are numbers; got {self.fold}.")
+        if ".py:" not in self.model and (task := find(self.model).task) != info.task:
+            fitting = [name for name, entry in MODELS.items() if entry.task == info.task]
+            raise UsageError(
+                f"{self.model} is made to {task}, {self.data} asks to {info.task}. "
+                f"Models for it: {', '.join(fitting[:8])}{' ...' if len(fitting) > 8 else ''}."
+            )
 
     @property
     def name(self) -> str:
@@ -181,7 +205,7 @@ class Recipe(Training):
                 words += [_flag(key, given) for key, given in self.options.given().items()]
             elif f.name != "model" and value != getattr(base, f.name):
                 words.append(_flag(f.name, value))
-        if self.data != "digits":
+        if self.data not in MADE_HERE:
             words.append("--data-dir DATA_DIR")
         return words
 
@@ -192,6 +216,25 @@ def _flag(name: str, value: Any) -> str:
         return f"--{dashed}" if value else f"--no-{dashed}"
     return f"--{dashed} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
 
+
+SEGMENTING: Mapping[str, Any] = {"model": "mgic_lraspp_mobilenetv3_small", "schedule": "poly"}
+CLOUDS: Mapping[str, Any] = {
+    "model": "mgic_dgcnn",
+    "epochs": 250,
+    "batch_size": 32,
+    "label_smoothing": 0.2,
+    "augment": "clouds",
+}
+REGRESSING: Mapping[str, Any] = {
+    "model": "function_mgic",
+    "epochs": 100,
+    "batch_size": 50,
+    "lr": 0.02,
+    "schedule": "constant",
+    "weight_decay": 0.0,
+}
+"""Settings that recipes of a task share: DeepLabV3's schedule (Chen et al. 2017); DGCNN's length, batch and smoothing
+(Wang et al. 2019, section 5.1); the constant rate of the MGIC paper's function approximation."""
 
 BASES: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -207,6 +250,44 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
         "fashion_mnist": Recipe(data="fashion_mnist", augment="crop_flip"),
         "cifar10": Recipe(data="cifar10", augment="crop_flip"),
         "cifar100": Recipe(data="cifar100", augment="crop_flip"),
+        "imagenet": Recipe(
+            model="mgic_resnet50",
+            data="imagenet",
+            epochs=100,
+            batch_size=256,
+            schedule="step",
+            milestones=(30, 60, 90),
+            augment="inception",
+        ),
+        "image_folder": Recipe(model="mgic_resnet18", data="image_folder", epochs=100, augment="inception"),
+        "camvid": Recipe(
+            **SEGMENTING, data="camvid", epochs=200, batch_size=8, lr=0.05, weight_decay=4e-5, augment="scale_crop_flip"
+        ),
+        "cityscapes": Recipe(
+            **SEGMENTING,
+            data="cityscapes",
+            epochs=480,
+            batch_size=16,
+            lr=0.01,
+            weight_decay=5e-4,
+            augment="scale_crop_flip",
+            crop=769,
+        ),
+        "mask_folder": Recipe(**SEGMENTING, data="mask_folder", batch_size=8, lr=0.05, augment="scale_crop_flip"),
+        # P "modelnet10": Recipe(**CLOUDS, data="modelnet10"),
+        # P "modelnet40": Recipe(**CLOUDS, data="modelnet40"),
+        # P "functions": Recipe(**REGRESSING, data="functions"),
+        # P "signed_distance": Recipe(**REGRESSING, data="signed_distance"),
+        "features": Recipe(
+            # P model="channel_transfers",
+            model="path.py:f",
+            data="features",
+            epochs=20,
+            batch_size=32,
+            lr=0.1,
+            nesterov=True,
+            weight_decay=0.0,
+        ),
         "mgiad_cifar10": Recipe(data="cifar10", epochs=400, lr=0.05, augment="autoaugment"),
         "mgiad_cifar100": Recipe(data="cifar100", epochs=400, lr=0.05, augment="crop_flip"),
         "mgiad_fashion_mnist": Recipe(
@@ -215,7 +296,8 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
     }
 )
 """Settings by name. Those named after a data set are ours. The digits are few, 1,438 to train on: hence small batches,
-smoothed labels and more decay; they are shifted but not mirrored, because a mirrored digit is another sign.
+smoothed labels and more decay; they are shifted but not mirrored, because a mirrored digit is another sign. ImageNet's
+steps are what survives of the MGIC paper's; the squares and the schedule of Cityscapes are DeepLabV3's.
 
 Those that start with `mgiad_` are the MGiaD paper's: batch 128, 400 epochs, rate 0.05, weight decay 1e-4, a cosine, or
 for FashionMNIST a tenth every 25 epochs. The paper does not name its augmentation. Its training accuracies do: below
@@ -229,8 +311,8 @@ def recipe(name: str, **changes: Any) -> Recipe:
     """A recipe by name: a data set, or a data set and a model as in `cifar10_mgic_resnet56`.
 
     Args:
-        name: `digits`, `fashion_mnist`, `cifar10`, `cifar100`, or the MGiaD paper's settings `mgiad_cifar10`,
-            `mgiad_cifar100`, `mgiad_fashion_mnist`; alone or followed by `_` and a model of the catalogue.
+        name: a data set, or the MGiaD paper's settings `mgiad_cifar10`, `mgiad_cifar100`, `mgiad_fashion_mnist`; alone
+            or followed by `_` and a model of the catalogue that is for its task.
         **changes: fields of `Recipe` to change.
 
     Raises:
@@ -253,8 +335,14 @@ def recipe(name: str, **changes: Any) -> Recipe:
 def recipe_names(model: str | None = None) -> list[str]:
     """All names that `recipe` takes, or those of one model."""
     if model is not None:
-        return [f"{data}_{model}" for data in BASES]
-    return [*BASES, *(f"{data}_{model}" for data in BASES for model in MODELS)]
+        return [f"{name}_{model}" for name in BASES if _fits(name, model)]
+    pairs = (f"{name}_{model}" for model in MODELS for name in BASES if _fits(name, model))
+    return [*BASES, *pairs]
+
+
+def _fits(name: str, model: str) -> bool:
+    """Whether a model does what the data of a recipe asks for."""
+    return SETS[BASES[name].data].task == find(model).task
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -8,6 +8,7 @@ from typing import Any
 from torchmg.errors import CheckpointError
 from torchmg.train.files import read_text
 from torchmg.train.recipe import Recipe
+from torchmg.train.scores import score_of
 
 
 def read_record(path: Path) -> tuple[Recipe, dict[str, Any]]:
@@ -23,9 +24,15 @@ def read_record(path: Path) -> tuple[Recipe, dict[str, Any]]:
         raise CheckpointError(f"{path}, line {error.lineno}: {error.msg}. It is not a record, or damaged.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
-    kinds = {"recipe": dict, "parameters": int, "macs": int, "train_accuracy": float, "test_accuracy": float}
+    _check(record, {"recipe": dict, "parameters": int, "macs": int}, path)
+    recipe = Recipe.from_json(record["recipe"], str(path))
+    key = score_of(recipe.data).key
+    _check(record, {f"train_{key}": float, f"test_{key}": float}, path)
+    return recipe, record
+
+
+def _check(record: Any, kinds: dict[str, type], path: Path) -> None:
     for key, kind in kinds.items():
         value = record.get(key) if isinstance(record, dict) else None
         if not isinstance(value, kind) or (isinstance(value, float) and not isfinite(value)):
             raise CheckpointError(f"{path} is not the record of a finished run: its '{key}' is {value!r}.")
-    return Recipe.from_json(record["recipe"], str(path)), record

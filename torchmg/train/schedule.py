@@ -14,13 +14,19 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     """The rate of optimiser step `step` (from 0), a pure function of its arguments.
 
     Warm-up is linear and reaches the peak after `warmup_epochs`; the cosine then falls from the peak to zero over
-    the remaining steps; the step schedule multiplies by `gamma` at the start of every milestone epoch.
+    the remaining steps, as does poly along (1 - part done) ** `power`; the step schedule multiplies by `gamma` at the
+    start of every milestone epoch.
     """
     warmup, total = round(recipe.warmup_epochs * steps_per_epoch), recipe.epochs * steps_per_epoch
     if step < warmup:
         return recipe.lr * (step + 1) / warmup
+    done = (step - warmup) / max(total - warmup, 1)
     if recipe.schedule == "cosine":
-        return recipe.lr * 0.5 * (1 + cos(pi * (step - warmup) / max(total - warmup, 1)))
+        return recipe.lr * 0.5 * (1 + cos(pi * done))
+    if recipe.schedule == "poly":
+        return recipe.lr * (1 - done) ** recipe.power
+    if recipe.schedule == "constant":
+        return recipe.lr
     return recipe.lr * recipe.gamma ** sum(step >= epoch * steps_per_epoch for epoch in recipe.milestones)
 
 

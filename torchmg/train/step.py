@@ -1,10 +1,9 @@
 """One optimiser step: forward and backward over the parts of a batch, clip, update, average."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from torchmg.data.batches import Batches, Plan
@@ -12,23 +11,17 @@ from torchmg.train.average import Average
 from torchmg.train.capture import Captured
 from torchmg.train.ranks import Ranks
 from torchmg.train.recipe import Recipe
+from torchmg.train.tasks import Task
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from lightning.fabric.wrappers import _FabricModule
 
 
-class Totals(NamedTuple):
-    """Sums over the samples of some steps: the loss in nats, and how many were classified rightly."""
-
-    loss: float
-    correct: float
-
-
 class Step:
     """A callable that trains on one batch, in place; what it measures waits on the device until `read`.
 
-    Where nothing forbids it, on one GPU and with losses that are not scaled, the whole step from gathering pixels to
+    Where nothing forbids it, on one GPU and with losses that are not scaled, the whole step from gathering samples to
     the moving average is recorded as a CUDA graph (see `Captured`), so that the host launches it once.
 
     Args:
@@ -37,9 +30,10 @@ class Step:
         model: as it came to `fabric.setup`.
         network: what `fabric.setup` made of it.
         optimizer: what `fabric.setup` made of the optimiser.
+        task: what is lost and measured.
         recipe: label smoothing, parts, clipping.
         average: the moving average, if there is one.
-        batches: what turns plans into pixels.
+        batches: what turns plans into samples.
     """
 
     def __init__(
@@ -49,13 +43,14 @@ class Step:
         model: nn.Module,
         network: "_FabricModule",
         optimizer: Optimizer,
+        task: Task,
         recipe: Recipe,
         average: Average | None,
         batches: Batches,
     ) -> None:
         self._fabric, self._model, self._network, self._optimizer = fabric, model, network, optimizer
         self._recipe, self._average, self._batches, self._ranks = recipe, average, batches, ranks
-        self._totals = torch.zeros(2, dtype=torch.float64, device=fabric.device)
+        self._task, self._sums = task, torch.zeros(task.sums, dtype=torch.float64, device=fabric.device)
         self.captured = fabric.device.type == "cuda" and ranks.world == 1 and recipe.precision != "fp16"
         self._rate = torch.zeros((), device=fabric.device) if self.captured else None
         self._run = Captured(self._train) if self.captured else self._train
@@ -65,17 +60,14 @@ class Step:
         self._set(rate)
         self._samples = len(plan.everyone)
         inputs = (plan.chosen,) if plan.rows is None else (plan.chosen, plan.rows)
-        # pixels that lie on the host cannot be gathered inside a graph
-        self._run(*(inputs if self._batches.resident else self._pixels(*inputs)))
+        # samples that lie on the host cannot be gathered inside a graph
+        self._run(*(inputs if self._batches.resident else self._batches.samples(plan.chosen, plan.rows)))
 
-    def read(self) -> Totals:
-        """What was measured since the last time, over all processes; waits for the device."""
-        loss, correct = self._ranks.sum(self._totals).tolist()
-        self._totals.zero_()
-        return Totals(loss, correct)
-
-    def _pixels(self, chosen: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._batches.images(chosen, rows), self._batches.labels(chosen)
+    def read(self) -> list[float]:
+        """The task's sums since the last time, over all processes; waits for the device."""
+        sums = self._ranks.sum(self._sums).tolist()
+        self._sums.zero_()
+        return sums
 
     def _set(self, rate: float) -> None:
         if self._rate is not None:
@@ -84,10 +76,13 @@ class Step:
             group["lr"] = rate if self._rate is None else self._rate  # a graph reads the rate from its tensor
 
     def _train(self, *inputs: Tensor) -> None:
-        images, labels = self._pixels(*inputs) if self._batches.resident else inputs
-        parts = min(self._recipe.accumulate, max(1, len(labels) // 2))  # batch statistics need two samples
+        if self._batches.resident:
+            samples, targets = self._batches.samples(inputs[0], inputs[1] if len(inputs) > 1 else None)
+        else:
+            samples, targets = inputs
+        parts = min(self._recipe.accumulate, max(1, len(targets) // 2))  # batch statistics need two samples
         last = parts - 1
-        for index, (x, y) in enumerate(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)):
+        for index, (x, y) in enumerate(zip(samples.tensor_split(parts), targets.tensor_split(parts), strict=True)):
             self._backward(x, y, synchronise=index == last)
         if self._recipe.clip:
             self._fabric.clip_gradients(
@@ -98,14 +93,13 @@ class Step:
         if self._average is not None:
             self._average.update(self._model)
 
-    def _backward(self, images: Tensor, labels: Tensor, *, synchronise: bool) -> None:
+    def _backward(self, samples: Tensor, targets: Tensor, *, synchronise: bool) -> None:
         processes = self._ranks.world
         with self._fabric.no_backward_sync(self._network, enabled=processes > 1 and not synchronise):
-            logits = self._network(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=self._recipe.label_smoothing)
+            outputs = self._network(samples)
+            loss = self._task.loss(outputs, targets, self._recipe.label_smoothing)
             # processes average their gradients, so each weighs its mean by its share of the batch
-            share = processes * len(labels) / self._samples
+            share = processes * len(targets) / self._samples
             self._fabric.backward(loss if share == 1 else loss * share)
         with torch.no_grad():
-            self._totals[0] += loss.double() * len(labels)
-            self._totals[1] += (logits.argmax(1) == labels).sum()
+            self._task.measure(self._sums, outputs, targets, loss)

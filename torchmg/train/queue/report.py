@@ -5,6 +5,7 @@ from typing import NamedTuple
 from torchmg.tables import Cell, Table
 from torchmg.train.queue.jobs import Job, wanted
 from torchmg.train.queue.state import State
+from torchmg.train.scores import score_of
 
 
 class Row(NamedTuple):
@@ -15,8 +16,8 @@ class Row(NamedTuple):
     """finished, failed, running (begun, to be continued) or waiting."""
     epoch: int | None
     epochs: int | None
-    accuracy: float | None
-    """Test accuracy in percent after the last finished epoch."""
+    score: float | None
+    """Test score in percent after the last finished epoch."""
     seconds: float
     """Spent so far."""
     left: float | None
@@ -28,8 +29,8 @@ class Row(NamedTuple):
         where = f"epoch {self.epoch} of {self.epochs}" if self.state == "running" else ""
         state = " at ".join(filter(None, (self.state, where)))
         left = None if self.left is None else round(self.left)
-        accuracy = None if self.accuracy is None else f"{self.accuracy:.2f}"
-        return self.job, state, accuracy, round(self.seconds), left, self.note
+        score = None if self.score is None else f"{self.score:.2f}"
+        return self.job, state, score, round(self.seconds), left, self.note
 
 
 def rows(state: State) -> list[Row]:
@@ -53,7 +54,9 @@ def data(state: State) -> Table:
 def _row(state: State, job: Job) -> Row:
     log, finished = state.log(job), state.finished(job)
     epochs = job.recipe.epochs if job.recipe else None
-    accuracy = state.record(job).get("test_accuracy") if finished else float(log[-1]["test_accuracy"]) if log else None
+    rated = score_of(job.recipe.data) if job.recipe else None
+    last = state.record(job) if finished else log[-1] if log else None
+    score = rated.of(last, "test") if rated and last else None
     if job.failure is not None or finished:
         word, left = "failed" if job.failure else "finished", None
     else:
@@ -61,7 +64,7 @@ def _row(state: State, job: Job) -> Row:
         each = _epoch_seconds(state, job)
         left = each and epochs and each * (epochs - len(log))
     note = "; ".join(filter(None, (job.failure, *job.notes)))
-    return Row(job.name, word, len(log) if epochs else None, epochs, accuracy, job.seconds, left, note)
+    return Row(job.name, word, len(log) if epochs else None, epochs, score, job.seconds, left, note)
 
 
 def _epoch_seconds(state: State, job: Job) -> float | None:
