@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from torchmg.data.files import DEFAULT_DIR
-from torchmg.data.mask_folder import id_table, load_pairs
+from torchmg.data.mask_folder import id_table, load_splits
 from torchmg.data.segmentation import IGNORE, SegmentationSet
 from torchmg.errors import DataError
 
@@ -39,5 +39,5 @@ def load_camvid(data_dir: str | Path | None = None) -> SegmentationSet:
             "If you have them elsewhere, name the folder that holds camvid with --data-dir (data_dir=)."
         )
     ids = id_table({**{i: i for i in range(len(CLASSES))}, UNLABELLED: IGNORE})
-    train, test = (load_pairs(folder / which, folder / f"{which}annot", ids, TITLE) for which in ("train", "test"))
-    return SegmentationSet("camvid", CLASSES, train, test)
+    train, test = ((folder / which, folder / f"{which}annot") for which in ("train", "test"))
+    return SegmentationSet("camvid", CLASSES, *load_splits(train, test, ids, TITLE))
