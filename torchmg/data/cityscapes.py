@@ -45,7 +45,7 @@ def load_cityscapes(data_dir: str | Path | None = None) -> SegmentationSet:
     """Find `data_dir/cityscapes/leftImg8bit/{train,val}/<city>/*_leftImg8bit.png` and the masks of the same names.
 
     The masks are `gtFine/{train,val}/<city>/*_gtFine_labelIds.png`, as the site packs them. Their 34 labels become the
-    19 classes of the benchmark; the others are ignored (Cordts et al. 2016, section 4.1). The test split is `val`:
+    19 classes of the benchmark; the others are ignored (Cordts et al. 2016). The test split is `val`:
     labels of the real one are not public. Nothing is decoded before it is asked for: all pixels are 22 GB.
 
     Args:
