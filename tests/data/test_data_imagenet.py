@@ -99,10 +99,12 @@ def test_what_is_no_picture_is_reported_and_left_out(folders):
     for name in ("train/.DS_Store", "train/n01/._0.JPEG", "train/n01/notes.txt", "val/labels.csv"):
         (folders / name).write_text("")
     (folders / "train" / ".ipynb_checkpoints").mkdir()
-    with pytest.warns(DataWarning, match=r"train/\.DS_Store, .* and 2 more left out") as record:
+    save(noise(9, 9), folders / "val" / "loose.png")
+    save(noise(9, 9), folders / "val" / "n01" / "nested" / "deep.png")
+    with pytest.warns(DataWarning, match=r"train/\.DS_Store, .* and 4 more left out") as record:
         data = load_imagenet(folders.parent)
     assert (len(record), record[0].filename) == (2, __file__)
-    assert (len(data.train), data.num_classes) == (6, 2)
+    assert (len(data.train), len(data.test), data.num_classes) == (6, 2, 2)
 
 
 def empty(folder):

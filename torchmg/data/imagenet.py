@@ -115,7 +115,7 @@ class _Listing:
     folders: list[str]
     pictures: list[str]
     others: list[str]
-    """Hidden, or neither a folder nor a file with an extension of pictures."""
+    """Hidden, or files without an extension of pictures."""
 
 
 def _root(data_dir: str | Path | None) -> Path:
@@ -129,7 +129,7 @@ def _load(name: str, layout: _Layout, side: int, damaged: Damaged) -> FolderImag
     _check_same_classes(classes, sorted(folders[layout.test]), layout)
     train, test = (_split(split, classes, folders[split], layout, side, damaged, others) for split in folders)
     if others:
-        text = f"{layout.title} in {layout.root}: {_few(others)} left out, as hidden or no pictures by their names."
+        text = f"{layout.title} in {layout.root}: {_few(others)} left out: hidden, not pictures by name, or not where <split>/<class>/<picture> expects them."
         warnings.warn(text, DataWarning, stacklevel=3)
     return FolderImages(name, tuple(classes), train, test)
 
@@ -166,12 +166,12 @@ def _class_folders(split: str, layout: _Layout, others: list[str]) -> dict[str, 
 
 def _check_same_classes(train: Sequence[str], test: Sequence[str], layout: _Layout) -> None:
     folder = layout.root / layout.test
-    if absent := [name for name in train if name not in set(test)]:
+    if absent := sorted(set(train) - set(test)):
         raise DataError(
             f"{layout.title}: {folder} lacks the class folder{'s' * (len(absent) > 1)} {_few(absent)} that "
             f"{layout.root / 'train'} has. Copy them in, or move them away from train."
         )
-    if extra := [name for name in test if name not in set(train)]:
+    if extra := sorted(set(test) - set(train)):
         raise DataError(
             f"{layout.title}: {folder} has the class folder{'s' * (len(extra) > 1)} {_few(extra)} that "
             f"{layout.root / 'train'} lacks. Move them away, or copy the class into train."
