@@ -62,9 +62,8 @@ def test_layout(folders):
     before = data.hashes()
     assert before == load_imagenet(folders.parent).hashes()
     (folders / "val" / "n01" / "v.jpg").rename(folders / "val" / "n01" / "w.jpg")
-    assert {key for key, value in load_imagenet(folders.parent).hashes().items() if value != before[key]} == {
-        "test_files"
-    }
+    after = load_imagenet(folders.parent).hashes()
+    assert {key for key in before if before[key] != after[key]} == {"test_files"}
 
 
 def test_numbers_other_than_the_published_are_a_warning(folders):
@@ -210,8 +209,7 @@ def test_a_sample_depends_on_its_row_only(folders):
     mirrored = table.clone()
     mirrored[:, 4] ^= 1
     assert torch.equal(split.take(torch.arange(6), mirrored)[0], every.flip(-1))
-    inputs, labels = split.take(torch.arange(0), table[:0])
-    assert (inputs.shape, labels.shape) == ((0, 3, SIDE, SIDE), (0,))
+    assert split.take(torch.arange(0), table[:0])[0].shape == (0, 3, SIDE, SIDE)
 
 
 def cut(path):

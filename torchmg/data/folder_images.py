@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
@@ -202,6 +203,11 @@ class FolderImages:
 
     def hashes(self) -> dict[str, str]:
         """Sha256 of the listings (names and sizes of files) of both splits, and of the class names in their order."""
+        return dict(self._hashes)
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
+        # A million files take most of a minute to be listed.
         return {
             "train_files": self.train.listing_hash(),
             "test_files": self.test.listing_hash(),

@@ -129,7 +129,10 @@ def _load(name: str, layout: _Layout, side: int, damaged: Damaged) -> FolderImag
     _check_same_classes(classes, sorted(folders[layout.test]), layout)
     train, test = (_split(split, classes, folders[split], layout, side, damaged, others) for split in folders)
     if others:
-        text = f"{layout.title} in {layout.root}: {_few(others)} left out: hidden, not pictures by name, or not where <split>/<class>/<picture> expects them."
+        text = (
+            f"{layout.title} in {layout.root}: {_few(others)} left out: hidden, not a picture by its name, "
+            "or not in its place."
+        )
         warnings.warn(text, DataWarning, stacklevel=3)
     return FolderImages(name, tuple(classes), train, test)
 
