@@ -67,7 +67,7 @@ _READERS = {
     "cifar10": ("cifar", "load_cifar10"),
     "cifar100": ("cifar", "load_cifar100"),
     "imagenet": ("imagenet", "load_imagenet"),
-    "image_folder": ("imagenet", "load_image_folder"),
+    "image_folder": ("imagenet", "load_imagefolder"),
     "camvid": ("camvid", "load_camvid"),
     "cityscapes": ("cityscapes", "load_cityscapes"),
     "mask_folder": ("mask_folder", "load_mask_folder"),
