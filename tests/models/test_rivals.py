@@ -110,27 +110,18 @@ def test_norms_can_be_converted_for_several_processes(build: Build) -> None:
     assert torch.equal(nn.SyncBatchNorm.convert_sync_batchnorm(model)(x), expected)
 
 
-@pytest.mark.parametrize("build", [ghostnet, shufflenetv2])
-@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+SLOW = [ghostnet, mobilenetv2, mobilenetv3, lambda **k: mobilenetv3(width=0.75, **k), efficientnet_b0]
+
+
+@pytest.mark.parametrize("build", [shufflenetv2, *(pytest.param(build, marks=pytest.mark.slow) for build in SLOW)])
+@pytest.mark.parametrize("ending", ["pt2", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_exported_files_answer_alike(build: Build, ending: str, tmp_path: Path) -> None:
-    model = build(width=0.5, num_classes=5)
-    with torch.no_grad():
-        for _ in range(3):
-            model(2 * torch.randn(4, 3, 64, 64) + 1)
-    exported = torchmg.export(model, tmp_path / f"net.{ending}", input=(3, 64, 64))
-    assert [check.batch for check in exported.checks] == [1, 2, 5]
-    assert all(check.relative <= 1e-4 for check in exported.checks)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("build", [mobilenetv2, mobilenetv3, lambda **k: mobilenetv3(width=0.75, **k), efficientnet_b0])
-@pytest.mark.parametrize("ending", ["pt2", "onnx"])
-def test_the_other_exported_files_answer_alike(build: Build, ending: str, tmp_path: Path) -> None:
     model = build(num_classes=5)
     with torch.no_grad():
         for _ in range(3):
             model(2 * torch.randn(4, 3, 64, 64) + 1)
     exported = torchmg.export(model, tmp_path / f"net.{ending}", input=(3, 64, 64))
+    assert [check.batch for check in exported.checks] == [1, 2, 5]
     assert all(check.relative <= 1e-4 for check in exported.checks)
 
 

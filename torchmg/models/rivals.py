@@ -231,9 +231,10 @@ def _take_channels(stem: nn.Sequential, channels: int, init: Callable[[Tensor], 
     if channels == conv.in_channels:
         return
     size, stride, padding = conv.kernel_size, conv.stride, conv.padding
-    stem[0] = nn.Conv2d(channels, conv.out_channels, size, stride, padding, bias=False)  # pyright: ignore
+    other = nn.Conv2d(channels, conv.out_channels, size, stride, padding, bias=False)  # pyright: ignore
     if init is not None:
-        init(stem[0].weight)
+        init(other.weight)
+    stem[0] = other
 
 
 def _timm(name: str, what: str, num_classes: int, in_channels: int) -> Any:
@@ -248,14 +249,14 @@ def _timm(name: str, what: str, num_classes: int, in_channels: int) -> Any:
 
 def _unfold(net: nn.Module) -> None:
     """Part timm's norms from the activations inside them: converting norms for several processes would lose those."""
-    from timm.layers import BatchNormAct2d
+    from timm.layers.norm_act import BatchNormAct2d
 
     for module in list(net.modules()):
-        for name, norm in module.named_children():
-            if isinstance(norm, BatchNormAct2d):
-                plain = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum)
-                plain.load_state_dict(norm.state_dict())
-                setattr(module, name, nn.Sequential(plain, norm.act))
+        norms: list[tuple[str, Any]] = [n for n in module.named_children() if isinstance(n[1], BatchNormAct2d)]
+        for name, norm in norms:
+            plain = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum)
+            plain.load_state_dict(norm.state_dict())
+            setattr(module, name, nn.Sequential(plain, norm.act))
 
 
 def _framed(stem: nn.Sequential, net: Any, hidden: list[nn.Module], in_channels: int) -> Rival:
