@@ -70,7 +70,7 @@ def draw_reconstructions(
     values = [way[sample, shown] for way in pictures.values()]
     low, high = min(v.min().item() for v in values), max(v.max().item() for v in values)
     height = 1.75 * max(0.4, min(originals.shape[2] / originals.shape[3], 2.5)) + 0.35
-    with drawing(1.75 * len(shown) + 2.2, height * len(pictures) + 0.5) as figure:
+    with drawing(1.75 * len(shown) + 3.0, height * len(pictures) + 0.5) as figure:
         grid = figure.subplots(len(pictures), len(shown), squeeze=False)
         image = None
         for row, (name, way) in zip(grid, pictures.items(), strict=True):
@@ -78,9 +78,11 @@ def draw_reconstructions(
                 image = axes.imshow(way[sample, channel].numpy(), cmap="gray", vmin=low, vmax=high, aspect="equal")
                 _bare(axes)
                 mse = (way[sample, channel] - originals[sample, channel]).square().mean().item()
-                axes.set_title(f"channel {channel}" if name == "original" else f"{mse:.2g}", fontsize=9, color=INK)
+                axes.set_title(f"channel {channel}" if name == "original" else f"MSE {mse:.2g}", fontsize=9, color=INK)
             mse = "" if name == "original" else f"\nMSE {errors[name].mean().item():.3g}"
-            row[0].set_ylabel(f"{clipped(name, 24)}{mse}", fontsize=9, parse_math=False)
+            row[0].set_ylabel(
+                f"{clipped(name, 24)}{mse}", fontsize=9, parse_math=False, rotation=0, ha="right", va="center"
+            )
         assert image is not None
         figure.colorbar(image, ax=grid.ravel().tolist(), shrink=0.6, pad=0.02, label="value")
         if title:
@@ -122,7 +124,7 @@ def draw_mse(
         (size, ours[size].mse if size in ours else None, _deviation(ours.get(size)), published.get(size))
         for size in sizes
     ]
-    with drawing(6, 4) as figure:
+    with drawing(6, 4.2) as figure:
         axes = figure.add_subplot()
         bars = [point.deviation or 0.0 for point in ours.values()] if any(p.deviation for p in points) else None
         axes.errorbar(
@@ -155,7 +157,7 @@ def draw_mse(
         axes.set_xlabel("group size (logarithmic)")
         axes.set_ylabel("mean squared error")
         axes.set_title(title, parse_math=False, fontsize=11)
-        axes.legend(frameon=False, fontsize=9)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)  # no room is free for sure
         tidy(axes)
         return save(figure, stem, Table(columns, rows, title))
 
