@@ -1,6 +1,6 @@
 """Networks that approximate functions, of MobileNetV3, Ghost or MGIC blocks.
 
-MGIC paper, section 4.1 and Table 2: a point of space is a 1x1 image, so that every convolution is 1x1. A stem of 16
+MGIC paper, Table 2: a point of space is a 1x1 image, so that every convolution is 1x1. A stem of 16
 channels; two blocks at every width 16, 32, 64, ..., `channels`; a convolution with norm and ReLU; a convolution to the
 function's components. `channels` bounds the width: parameters grow with its square for the first two and about linearly
 for MGIC, which is what the paper compares.
@@ -150,8 +150,8 @@ def function_mgic(
         channels: the last width, a power of two from 16; parameters grow about linearly.
         num_classes: components of the function's value.
         in_channels: coordinates of a point.
-        **block: options of `MGICBlock`. `group_size` and `coarsest` are 16, our choice, as narrow as the first blocks; they
-            are measured on the tensor, not on the hidden width.
+        **block: options of `MGICBlock`. `group_size` and `coarsest` are 16, our choice: the width of the first blocks,
+            measured on the tensor, not on the hidden width.
 
     Raises:
         UsageError: as `stage_widths`, sizes below 1 and those that `MGICBlock` refuses.

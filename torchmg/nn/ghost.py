@@ -20,8 +20,8 @@ class Ghost(nn.Module):
     the primary convolution's. Every one of them has ratio - 1 ghosts, which follow in its order; those beyond
     `out_channels` are computed and dropped, as GhostNet does.
 
-    With n = ceil(out / ratio): k^dims in n + d^dims n (ratio - 1) weights for a primary k and a cheap d, about 1 / ratio
-    of the plain convolution's.
+    With n = ceil(out / ratio): k^dims in n + d^dims n (ratio - 1) weights for a primary k and a cheap d,
+    about 1 / ratio of the plain convolution's.
 
     Args:
         in_channels: width of what enters.
