@@ -87,7 +87,7 @@ class WaveSum:
         return raw / (raw.square().sum() / 2).sqrt()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """f at points (..., dims), float64 (...).
+        """The values at points (..., dims), float64 (...).
 
         Raises:
             ShapeError: points of other dimensions.
