@@ -1,4 +1,4 @@
-"""Solve Poisson's equation with a network whose layers are multigrid in channels: python examples/poisson.py
+"""Solve Poisson's equation with a network whose layers are multigrid in channels.
 
 -Laplace u = f on the unit square, u = 0 on its boundary, f such that u = sin(pi x) sin(pi y). The network minimises the
 squared residual at random points (a physics-informed network: Raissi, Perdikaris, Karniadakis, J. Comput. Phys. 2019).
@@ -58,7 +58,7 @@ def error(u: nn.Module) -> float:
         return float((u(grid) - exact(grid)).norm() / exact(grid).norm())
 
 
-def solve(steps: int = 400, points: int = 128) -> nn.Module:
+def solve(steps: int = 400, points: int = 64) -> nn.Module:
     """Train by Adam, every step on new random points."""
     torch.manual_seed(0)
     u = Solution()
