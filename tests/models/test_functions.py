@@ -77,6 +77,7 @@ def test_a_function_is_fitted(builder: Callable[..., FunctionNet]) -> None:
     y = (x[:, 0] * x[:, 1]).flatten(1)
     y = y / y.std()
     optimiser = torch.optim.Adam(model.parameters(), lr=0.005)
+    loss = torch.tensor(torch.inf)
     for _ in range(60):
         loss = (model(x) - y).square().mean()
         optimiser.zero_grad()
