@@ -10,7 +10,7 @@ from torch import Tensor
 
 from torchmg.data.arrays import ArrayPreparation, ArraySet, ArraySplit
 from torchmg.data.folds import folded
-from torchmg.data.functions import WaveSum, load_functions, load_sdf, signed_distance, star, uniform_points
+from torchmg.data.functions import WaveSum, load_functions, load_signed_distance, signed_distance, star, uniform_points
 from torchmg.errors import DataError, ShapeError, UsageError
 
 
@@ -107,7 +107,7 @@ def test_the_star_is_symmetric_and_its_samples_are_its_distances() -> None:
     assert torch.allclose(signed_distance(x @ rotation.T, star()), signed_distance(x, star()), atol=1e-12)
     centre = signed_distance(torch.zeros(1, 2), star())
     assert -0.35 <= centre < 0
-    data = load_sdf(points=50)
+    data = load_signed_distance(points=50)
     assert torch.equal(data.test.targets.flatten(), signed_distance(data.test.inputs.flatten(1), star()).float())
     assert (data.shape, data.classes, data.task) == ((2, 1, 1), ("distance",), "regress")
 
@@ -170,7 +170,7 @@ ones = torch.ones(4, 2)
         (UsageError, "A seed lies in", lambda: WaveSum(-1)),
         (UsageError, "at least 5; got 4", lambda: load_functions(points=4)),
         (ShapeError, r"points \(..., 2\); got \(4, 3\)", lambda: WaveSum()(torch.ones(4, 3))),
-        (ShapeError, "M at least 3", lambda: load_sdf(corners=ones[:2])),
+        (ShapeError, "M at least 3", lambda: load_signed_distance(corners=ones[:2])),
         (ShapeError, r"points \(N, 2\)", lambda: signed_distance(ones[0], BOX)),
     ],
 )

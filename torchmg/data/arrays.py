@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -94,6 +94,10 @@ class ArraySet:
         """How many components a target has: the outputs that a network needs."""
         return len(self.classes)
 
+    def preparation(self, augment: str = "none") -> "ArrayPreparation":
+        """Nothing is done to numbers; raises `UsageError` for any augmentation but "none"."""
+        return plain_numbers(self.name, augment)
+
     def hashes(self) -> dict[str, str]:
         """Sha256 of inputs and targets of both splits: what a record says it was trained on."""
         return dict(self._hashes)
@@ -108,6 +112,10 @@ class ArraySet:
 class ArrayPreparation:
     """Gives a network the numbers as they are: there is nothing to normalise and nothing to augment."""
 
+    def to(self, device: object) -> Self:
+        """The same: it has no constants."""
+        return self
+
     def table(self, seed: int, epoch: int, size: int) -> Tensor | None:
         """None: no sample is changed in any epoch."""
         return None
@@ -115,6 +123,13 @@ class ArrayPreparation:
     def __call__(self, inputs: Tensor, targets: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The same inputs and targets."""
         return inputs, targets
+
+
+def plain_numbers(name: str, augment: str) -> ArrayPreparation:
+    """The preparation of a set of numbers called `name`; raises `UsageError` for any augmentation but "none"."""
+    if augment != "none":
+        raise UsageError(f"{name} has numbers, which no augmentation is for; got {augment!r}. Use none.")
+    return ArrayPreparation()
 
 
 def _hash(tensor: Tensor) -> str:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from torchmg.data.arrays import ArrayPreparation, plain_numbers
 from torchmg.data.files import DEFAULT_DIR
 from torchmg.errors import DataError, ShapeError, TorchmgError, UnknownNameError, UsageError, did_you_mean
 
@@ -85,6 +86,10 @@ class FeatureSet:
     def num_classes(self) -> int:
         """How many channels a model gives back: all of them."""
         return self.shape[0]
+
+    def preparation(self, augment: str = "none") -> ArrayPreparation:
+        """Nothing is done to numbers; raises `UsageError` for any augmentation but "none"."""
+        return plain_numbers(self.name, augment)
 
     def hashes(self) -> dict[str, str]:
         """Sha256 of both splits as contiguous little-endian float32: what a record says it was trained on."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -201,6 +201,10 @@ class FolderImages:
         """How many classes there are."""
         return len(self.classes)
 
+    def preparation(self, augment: str = "none") -> "FolderPreparation":
+        """Normalising, and the crops that `FolderSplit.take` makes; raises as `FolderPreparation`."""
+        return FolderPreparation(self.mean, self.std, augment)
+
     def hashes(self) -> dict[str, str]:
         """Sha256 of the listings (names and sizes of files) of both splits, and of the class names in their order."""
         return dict(self._hashes)
@@ -240,6 +244,10 @@ class FolderPreparation:
         if self.augment not in FOLDER_AUGMENTATIONS:
             hint = did_you_mean(self.augment, FOLDER_AUGMENTATIONS)
             raise UnknownNameError(f"Unknown augmentation '{self.augment}' of image folders.{hint}")
+
+    def to(self, device: object) -> Self:
+        """The same: its constants are plain numbers."""
+        return self
 
     def table(self, seed: int, epoch: int, size: int) -> Tensor | None:
         """The row of each sample in an epoch, int64 (size, 5) in 0..2**31-1; None for "none".

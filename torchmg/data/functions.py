@@ -115,7 +115,7 @@ def load_functions(seed: int = 0, *, points: int = POINTS, dims: int = 2, waves:
     return _sampled("functions", "f", x, function(x))
 
 
-def load_sdf(*, points: int = POINTS, corners: Tensor | None = None) -> ArraySet:
+def load_signed_distance(*, points: int = POINTS, corners: Tensor | None = None) -> ArraySet:
     """Samples of the signed distance to a polygon at points that are uniform in [-1, 1]^2, a fifth for testing.
 
     The function is continuous, with slope 1 almost everywhere and kinks along the polygon's medial axis.
@@ -129,7 +129,7 @@ def load_sdf(*, points: int = POINTS, corners: Tensor | None = None) -> ArraySet
         UsageError: too few points.
     """
     x = uniform_points(points, 2)
-    return _sampled("sdf", "distance", x, signed_distance(x, star() if corners is None else corners))
+    return _sampled("signed_distance", "distance", x, signed_distance(x, star() if corners is None else corners))
 
 
 def uniform_points(count: int, dims: int) -> Tensor:

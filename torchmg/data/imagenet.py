@@ -52,7 +52,7 @@ def load_imagenet(data_dir: str | Path | None = None, *, side: int = 224, damage
 
 
 def load_imagefolder(
-    data_dir: str | Path | None = None, *, side: int = 224, damaged: Damaged = "raise", name: str = "imagefolder"
+    data_dir: str | Path | None = None, *, side: int = 224, damaged: Damaged = "raise", name: str = "image_folder"
 ) -> FolderImages:
     """Pictures of any size from `DATA_DIR/train/<class>/*` and `DATA_DIR/val/<class>/*`, or `test` in place of `val`.
 

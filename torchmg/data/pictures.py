@@ -1,8 +1,11 @@
 """Picture files as tensors, whatever their colour mode, and stacks of them that are decoded when asked for."""
 
 import hashlib
+import os
+import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +34,9 @@ def open_picture(path: Path, title: str) -> Image.Image:
     picture = _decoded(path, title)
     if picture.mode.startswith("I;16"):
         picture = picture.point(lambda value: value / 256).convert("L")
-    return ImageOps.exif_transpose(picture).convert("RGB")
+    with suppress(OSError, SyntaxError, ValueError, struct.error):  # damaged EXIF: the pixels are sound as they lie
+        picture = ImageOps.exif_transpose(picture)
+    return picture.convert("RGB")
 
 
 def read_picture(path: Path, title: str) -> Tensor:
@@ -72,8 +77,9 @@ def stacked(paths: Sequence[Path], read: Callable[[Path], Tensor]) -> Tensor:
 def listing_hash(paths: Sequence[Path], root: Path) -> str:
     """Sha256 (hex) over name and size of every file: what stands for pixels that are too many to be read at once."""
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{path.relative_to(root).as_posix()}\t{path.stat().st_size}\n".encode())
+    start = len(str(root)) + 1
+    for name in map(str, paths):
+        digest.update(f"{name[start:].replace(os.sep, '/')}\t{os.stat(name).st_size}\n".encode())
     return digest.hexdigest()
 
 

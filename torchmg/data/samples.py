@@ -1,6 +1,6 @@
 """What every data set gives to training: splits of samples, and their preparation for a network."""
 
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor
 
@@ -55,14 +55,12 @@ class Preparation(Protocol):
 class DataSet(Protocol):
     """A named data set of one task."""
 
+    task: ClassVar[str]
+    """What is to be computed: a `torchmg.models.catalog.Task`."""
+
     @property
     def name(self) -> str:
         """As in `torchmg.data.DATASETS`, or the user's own."""
-        ...
-
-    @property
-    def task(self) -> str:
-        """What is to be computed: a `torchmg.models.catalog.Task`."""
         ...
 
     @property

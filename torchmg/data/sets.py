@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torchmg.data.names import DATASETS
 from torchmg.errors import UnknownNameError, did_you_mean
@@ -14,16 +14,26 @@ if TYPE_CHECKING:
 
 __all__ = ["DATASETS", "load", "loaded_once"]
 
-_kept: "dict[tuple[str, str | Path | None], DataSet] | None" = None
+_kept: "dict[tuple[object, ...], DataSet] | None" = None
 
 
-def load(name: str, data_dir: str | Path | None = None, *, download: bool = True) -> "DataSet":
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    download: bool = True,
+    side: int = 224,
+    damaged: Literal["raise", "skip"] = "raise",
+) -> "DataSet":
     """A data set, whole in memory.
 
     Args:
         name: One of `DATASETS`.
         data_dir: The folder that holds the files in torchvision's layout, `./data` when None; digits need none.
         download: Whether files that are absent may be downloaded into `data_dir`. Files are never overwritten.
+        side: Of picture folders, the side of the squares that pictures are brought to.
+        damaged: Of picture folders, what becomes of a picture that cannot be decoded: an error that names it, or a
+            warning, and the next one in its place.
 
     Raises:
         UnknownNameError: No such data set.
@@ -35,11 +45,12 @@ def load(name: str, data_dir: str | Path | None = None, *, download: bool = True
     """
     if name not in DATASETS:
         raise UnknownNameError(f"Unknown data set '{name}'.{did_you_mean(name, DATASETS)}")
+    key = (name, data_dir, side, damaged)
     if _kept is None:
-        return _read(name, data_dir, download)
-    if (name, data_dir) not in _kept:
-        _kept[name, data_dir] = _read(name, data_dir, download)
-    return _kept[name, data_dir]
+        return _read(*key, download)
+    if key not in _kept:
+        _kept[key] = _read(*key, download)
+    return _kept[key]
 
 
 @contextmanager
@@ -53,11 +64,13 @@ def loaded_once() -> Iterator[None]:
         _kept = before
 
 
-def _read(name: str, data_dir: str | Path | None, download: bool) -> "DataSet":
+def _read(name: str, data_dir: str | Path | None, side: int, damaged: str, download: bool) -> "DataSet":
     module, function = _READERS[name]
     reader = getattr(import_module(f"torchmg.data.{module}"), function)
     if name in _PUBLISHED:
         return reader(data_dir, download=download)
+    if name in _FOLDERS:
+        return reader(data_dir, side=side, damaged=damaged)
     return reader() if name in _MADE else reader(data_dir)
 
 
@@ -80,5 +93,7 @@ _READERS = {
 """Name -> module and function that reads it."""
 _PUBLISHED = {"fashion_mnist", "cifar10", "cifar100"}
 """What can be downloaded."""
+_FOLDERS = {"imagenet", "image_folder"}
+"""Pictures of any size, decoded when they are needed."""
 _MADE = {"digits", "functions", "signed_distance"}
 """What needs no files."""

@@ -8,6 +8,8 @@ from typing import cast
 import torch
 from torch import nn
 
+from torchmg.data.arrays import ArraySet
+from torchmg.data.folds import folded
 from torchmg.data.samples import DataSet, Preparation
 from torchmg.data.segmentation import SegmentationSet
 from torchmg.data.sets import load
@@ -19,12 +21,9 @@ from torchmg.train.recipe import FOLDS, Recipe
 
 def data_for(recipe: Recipe, data_dir: str | Path | None = None) -> DataSet:
     """The recipe's data, or one fold of it; raises as `torchmg.load`."""
-    data = load(recipe.data, data_dir)
+    data = load(recipe.data, data_dir, side=recipe.crop or 224, damaged=recipe.damaged)
     if recipe.fold is None:
         return data
-    from torchmg.data.arrays import ArraySet
-    from torchmg.data.folds import folded
-
     assert isinstance(data, ArraySet), "recipes have folds of numbers only"
     return folded(data, recipe.fold, FOLDS)
 

@@ -25,6 +25,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Augment = Literal["none", "crop", "crop_flip", "autoaugment", "randaugment", "inception", "scale_crop_flip", "clouds"]
 Layout = Literal["auto", "channels_last", "channels_first"]
 Compile = Literal["none", "inductor", "aot_eager"]
+Damaged = Literal["raise", "skip"]
 LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 MADE_HERE = ("digits", "functions", "signed_distance")
 """Data sets that need no files."""
@@ -37,6 +38,7 @@ CHOICES = {
     "precision": Precision,
     "layout": Layout,
     "compile": Compile,
+    "damaged": Damaged,
 }
 """Settings that are one of a few words."""
 
@@ -80,7 +82,10 @@ class Training:
     randaugment: that policy, then crop_flip; inception: a random part, scaled (picture folders); scale_crop_flip:
     picture and mask alike (segmentation); clouds: turn, jitter and drop points."""
     crop: int = 0
-    """Side of the squares that segmentation is trained on with scale_crop_flip; 0: whole pictures."""
+    """Side of the squares that segmentation is trained on with scale_crop_flip (0: whole pictures), or that picture
+    folders are brought to (0: 224)."""
+    damaged: Damaged = "raise"
+    """What becomes of a file in a picture folder that cannot be decoded: an error, or a warning and the next one."""
     accumulate: int = 1
     """Parts that a batch is computed in, one after the other, to save memory; norms see a part at a time."""
     clip: float = 0.0
@@ -146,8 +151,8 @@ class Recipe(Training):
             raise UsageError(
                 f"augment={self.augment!r} is not for {self.data}. It takes: {', '.join(info.augmentations)}."
             )
-        if self.crop and self.augment != "scale_crop_flip":
-            raise UsageError(f"crop={self.crop} needs augment=scale_crop_flip; {self.augment} cuts no squares.")
+        if self.crop and self.augment != "scale_crop_flip" and "inception" not in info.augmentations:
+            raise UsageError(f"crop={self.crop} is for picture folders, or needs augment=scale_crop_flip.")
         if self.fold is not None and (info.task != "regress" or self.fold not in range(FOLDS)):
             raise UsageError(f"fold must be 0 to {FOLDS - 1}, of data whose targets are numbers; got {self.fold}.")
         if ".py:" not in self.model and (task := find(self.model).task) != info.task:
@@ -276,11 +281,10 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
         "mask_folder": Recipe(**SEGMENTING, data="mask_folder", batch_size=8, lr=0.05, augment="scale_crop_flip"),
         # P "modelnet10": Recipe(**CLOUDS, data="modelnet10"),
         # P "modelnet40": Recipe(**CLOUDS, data="modelnet40"),
-        # P "functions": Recipe(**REGRESSING, data="functions"),
-        # P "signed_distance": Recipe(**REGRESSING, data="signed_distance"),
+        "functions": Recipe(**REGRESSING, data="functions"),
+        "signed_distance": Recipe(**REGRESSING, data="signed_distance"),
         "features": Recipe(
-            # P model="channel_transfers",
-            model="path.py:f",
+            model="mgic_transfers",
             data="features",
             epochs=20,
             batch_size=32,
