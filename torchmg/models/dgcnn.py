@@ -17,14 +17,13 @@ from torchmg.hierarchy import check_choice
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
 from torchmg.nn.conv import ConvNormAct
 from torchmg.nn.edge_conv import DiffConv, EdgeConv, GraphMGIC
-from torchmg.nn.knn import check_cloud, edge_directions, knn_graph
+from torchmg.nn.knn import NeighbourGraph, check_cloud, edge_directions
 from torchmg.nn.mgic import MGICOptions, Part
-from torchmg.nn.relax import RelaxationFactory
 
 GraphConvName = Literal["edge", "diff"]
 """Graph convolutions: `EdgeConv` and `DiffConv`."""
 NEIGHBOURS = 20
-"""Neighbours of a point in DGCNN for 1,024 points (Wang et al. 2019, section 5.1)."""
+"""Neighbours of a point in DGCNN for 1,024 points (Wang et al. 2019)."""
 AXES = 3
 """Input channels that are coordinates; any further ones, such as normals, are features only."""
 
@@ -45,7 +44,8 @@ class DGCNN(nn.Module):
         self, layers: list[nn.Module], channels: int, num_classes: int, in_channels: int, neighbours: int
     ) -> None:
         super().__init__()
-        self.in_channels, self.neighbours = in_channels, neighbours
+        self.in_channels = in_channels
+        self.graph = NeighbourGraph(neighbours)
         self.layers = nn.ModuleList(layers)
         self.mlp = nn.Sequential(*(ConvNormAct(channels, channels, 1, dims=0) for _ in range(3)))
         self.head = nn.Linear(channels, num_classes)
@@ -61,7 +61,7 @@ class DGCNN(nn.Module):
             if isinstance(layer, ConvNormAct):
                 x = layer(x)
             else:
-                graph = knn_graph(x, self.neighbours)
+                graph = self.graph(x)
                 directions = (edge_directions(positions, graph),) if _wants_directions(layer) else ()
                 x = layer(x, graph, *directions)
             features.append(x)
@@ -76,9 +76,10 @@ class DGCNN(nn.Module):
     def parts(self) -> Iterator[Part]:
         """Roles of what is not inside an MGIC block; a dense graph convolution is a relaxation on the finest level.
 
-        An MLP between graph convolutions maps one block's features to the next one's: a shortcut in the MGIC paper's
-        sense (section 3.4), here without change of width.
+        "graph" is the distances between all points, once for every graph convolution.
+        An MLP between graph convolutions leads from block to block, so it counts with the shortcuts.
         """
+        yield Part("graph", "graph")
         yield Part("layers.0", "stem")
         for index, layer in enumerate(self.layers):
             if index and isinstance(layer, EdgeConv | DiffConv):

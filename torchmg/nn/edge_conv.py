@@ -20,14 +20,13 @@ class EdgeConv(nn.Module):
     """y_i = max over neighbours j of ReLU(N(W [x_i, x_j - x_i])), N batch normalisation over all edges.
 
     (batch, in_channels, points) -> (batch, out_channels, points). Wang et al., "Dynamic Graph CNN for Learning on
-    Point Clouds", ACM Trans. Graph. 2019, Eq. 8, where the norm comes before the maximum.
+    Point Clouds", ACM Trans. Graph. 2019, where the norm comes before the maximum.
 
     The map is linear, so it is applied to points before their edges are formed: W1 x_i + W2 (x_j - x_i) =
     (W1 - W2) x_i + W2 x_j. That takes 2 maps a point instead of one an edge, k times fewer MACs than the formula.
 
     `weight` is (out_channels, 2 in_channels / groups) over inputs in the order x_i[0], (x_j - x_i)[0], x_i[1], ...: so
-    a group sees both halves of its own channels, and of no others (MGIC paper, section on point clouds, where a block
-    couples groups by its coarser levels).
+    a group sees both halves of its own channels, and of no others. In an MGIC block, coarser levels couple groups.
 
     Args:
         in_channels, out_channels: widths.

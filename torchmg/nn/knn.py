@@ -6,7 +6,7 @@ All in plain tensor operations of fixed shapes, so that networks with graphs exp
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchmg.errors import ShapeError, UsageError
@@ -15,7 +15,7 @@ from torchmg.errors import ShapeError, UsageError
 def knn_graph(x: Tensor, k: int) -> Tensor:
     """The k nearest neighbours of every point, the point itself excluded; nearest first.
 
-    Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", ACM Trans. Graph. 2019, section 3, where distances
+    Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", ACM Trans. Graph. 2019, where distances
     are Euclidean in feature space. Distances are taken in float32 even under autocast (float64 stays), from features
     centred in every cloud, because |a|^2 + |b|^2 - 2ab cancels. A point that coincides with another has that one as a
     neighbour. No gradient flows: a graph is a constant.
@@ -46,6 +46,26 @@ def knn_graph(x: Tensor, k: int) -> Tensor:
         distances = squares[:, :, None] + squares[:, None] - 2 * (x.transpose(1, 2) @ x)
     place = torch.arange(points, device=x.device)
     return distances.masked_fill(place[:, None] == place, torch.inf).topk(k, 2, largest=False).indices
+
+
+class NeighbourGraph(nn.Module):
+    """`knn_graph` as a module without parameters, so that counts show what graphs cost.
+
+    Args:
+        neighbours: k.
+    """
+
+    def __init__(self, neighbours: int) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, points) -> int64 (batch, points, neighbours)."""
+        return knn_graph(x, self.neighbours)
+
+    def extra_repr(self) -> str:
+        """How many neighbours."""
+        return f"neighbours={self.neighbours}"
 
 
 def gather_neighbours(y: Tensor, graph: Tensor) -> Tensor:
