@@ -91,9 +91,8 @@ def sample_surface(vertices: Floats, faces: Indices, points: int, seed: int | Se
     chosen = np.minimum(np.searchsorted(reach, along * reach[-1], side="right"), len(reach) - 1)
     # The square root makes up for a triangle growing wider from its corner on.
     u = np.sqrt(u)
-    return sum(
-        weight[:, None] * end[chosen] for weight, end in ((1 - u, corner), (u * (1 - v), second), (u * v, third))
-    )
+    weights = np.stack([1 - u, u * (1 - v), u * v])
+    return (weights[..., None] * np.stack([corner, second, third])[:, chosen]).sum(0)
 
 
 def normalised(points: Floats) -> Floats:
