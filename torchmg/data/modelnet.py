@@ -19,8 +19,8 @@ from torchmg.errors import DataError, DataWarning, UnknownNameError, UsageError,
 ModelNetName = Literal["modelnet10", "modelnet40"]
 TITLES = {"modelnet10": ("ModelNet10", 10), "modelnet40": ("ModelNet40", 40)}
 """Title, which is also the meshes' folder, and number of classes of each."""
-STEP = 1 / 2047
-"""The unit of coordinates that are stored as whole numbers."""
+UNITS = 2047
+"""How many make 1 where coordinates are stored as whole numbers."""
 SPLITS = ("train", "test")
 
 Clouds = NDArray[np.float32]
@@ -103,8 +103,11 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         folder = path.parent
         names = [f"{split}_{what}" for split in SPLITS for what in ("points", "labels")]
         arrays = {name: _array(lambda name=name: np.load(folder / f"{name}.npy", allow_pickle=False)) for name in names}
-        return arrays | {"classes": np.array((folder / "classes.txt").read_text("utf-8").split())}
-    with _array(lambda: np.load(path, allow_pickle=False)) as file:
+        return arrays | {"classes": _array(lambda: (folder / "classes.txt").read_text("utf-8").splitlines())}
+    opened = _array(lambda: np.load(path, allow_pickle=False))
+    if not isinstance(opened, np.lib.npyio.NpzFile):
+        raise ValueError("is not an archive of arrays (.npz)")
+    with opened as file:
         return {key: _array(lambda key=key: file[key]) for key in file.files if not key.endswith("_names")}
 
 
@@ -122,7 +125,7 @@ def _parsed(arrays: Mapping[str, NDArray[Any]], split: str, count: int) -> tuple
         delta = arrays[f"{split}_delta"]
         if delta.dtype != np.int16:
             raise ValueError(f"has {split}_delta of {delta.dtype}, not int16")
-        clouds = np.cumsum(delta, axis=1, dtype=np.int16).astype(np.float32) * np.float32(STEP)
+        clouds = np.cumsum(delta, axis=1, dtype=np.int16).astype(np.float32) / np.float32(UNITS)
     else:
         clouds = arrays[f"{split}_points"]
     if clouds.ndim != 3 or clouds.shape[2] != 3 or not clouds.size or clouds.dtype.kind != "f":
