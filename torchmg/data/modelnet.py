@@ -1,5 +1,6 @@
 """ModelNet10 and ModelNet40 (Wu et al., "3D ShapeNets", CVPR 2015) as point clouds, from arrays or from meshes."""
 
+import io
 import warnings
 import zipfile
 import zlib
@@ -22,6 +23,7 @@ TITLES = {"modelnet10": ("ModelNet10", 10), "modelnet40": ("ModelNet40", 40)}
 UNITS = 2047
 """How many make 1 where coordinates are stored as whole numbers."""
 SPLITS = ("train", "test")
+_REMEDY = "Move it away, or copy it anew."
 
 Clouds = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -94,21 +96,23 @@ def _from_arrays(path: Path, name: str, points: int, seed: int) -> CloudSet:
     return CloudSet(name, classes, *splits)
 
 
-_REMEDY = "Move it away, or copy it anew."
-
-
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays that matter, read as data: nothing pickled."""
     if path.suffix == ".npy":
         folder = path.parent
         names = [f"{split}_{what}" for split in SPLITS for what in ("points", "labels")]
-        arrays = {name: _array(lambda name=name: np.load(folder / f"{name}.npy", allow_pickle=False)) for name in names}
+        arrays = {name: _array(lambda name=name: _loaded(folder / f"{name}.npy")) for name in names}
         return arrays | {"classes": _array(lambda: (folder / "classes.txt").read_text("utf-8").splitlines())}
-    opened = _array(lambda: np.load(path, allow_pickle=False))
+    opened = _array(lambda: _loaded(path))
     if not isinstance(opened, np.lib.npyio.NpzFile):
         raise ValueError("is not an archive of arrays (.npz)")
     with opened as file:
         return {key: _array(lambda key=key: file[key]) for key in file.files if not key.endswith("_names")}
+
+
+def _loaded(path: Path) -> Any:
+    # From memory, because NumPy leaves a damaged archive open.
+    return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
 
 
 def _array(read: Callable[[], Any]) -> Any:
@@ -136,9 +140,7 @@ def _parsed(arrays: Mapping[str, NDArray[Any]], split: str, count: int) -> tuple
     if labels.shape != clouds.shape[:1] or labels.dtype.kind not in "iu":
         raise ValueError(f"has {split}_labels of {labels.dtype} {labels.shape}, not {len(clouds)} whole numbers")
     if labels.min() < 0 or labels.max() >= count:
-        raise ValueError(
-            f"has a label {labels.max() if labels.max() >= count else labels.min()}, outside 0..{count - 1}"
-        )
+        raise ValueError(f"has labels {labels.min()}..{labels.max()}, not within 0..{count - 1}")
     return clouds.astype(np.float32), labels.astype(np.int64)
 
 
