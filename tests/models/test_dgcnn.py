@@ -68,11 +68,14 @@ def test_features_are_as_announced() -> None:
     assert "3 levels" in torchmg.info(mgic_dgcnn())
 
 
-@ALL
-@pytest.mark.parametrize("ending", ["onnx", "pt2"])
+FILES = [("multigrid", "edge", "onnx"), ("multigrid", "diff", "pt2")]
+MORE = [("multigrid", "diff", "onnx"), ("dense", "edge", "onnx"), ("dense", "edge", "pt2")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "conv", "ending"), [*FILES, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]
+)
 def test_files_compute_what_the_network_does(kind: str, conv: str, ending: str, tmp_path: Path) -> None:
-    if (ending, conv) == ("pt2", "diff"):
-        pytest.skip("the edge convolutions' graph has the same operators and more")
     exported = torchmg.export(small(kind, conv), tmp_path / f"net.{ending}", input=(3, 40))
     assert all(check.relative <= 1e-4 for check in exported.checks)
 
