@@ -1,30 +1,47 @@
-"""One body for each property, over the whole catalogue; the smallest model of every family in the fast suite."""
+"""One body for each property, over the whole catalogue; the smallest of every family and task in the fast suite."""
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import torchmg
 from torchmg.models.catalog import MODELS, Entry
+from torchmg.models.registry import option_names
+from torchmg.models.rivals import Rival
+
+LARGEST = 3_000_000
+"""Parameters of a model in the fast suite."""
 
 
-def smallest_of_each_family() -> set[str]:
-    families: dict[str, Entry] = {}
+def smallest_of_each_kind() -> set[str]:
+    kinds: dict[tuple[str, str], Entry] = {}
     for entry in MODELS.values():
-        best = families.setdefault(entry.family, entry)
+        best = kinds.setdefault((entry.family, entry.task), entry)
         if entry.parameters < best.parameters:
-            families[entry.family] = entry
-    return {entry.name for entry in families.values()}
+            kinds[entry.family, entry.task] = entry
+    return {entry.name for entry in kinds.values() if entry.parameters < LARGEST}
 
 
-FAST = smallest_of_each_family()
-every_model = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in MODELS]
-)
+FAST = smallest_of_each_kind()
+DEEP = {"ghost_resnet56", "shufflenetv2_050", "mobilenetv3_small_cifar", "vit_cifar", "lraspp_mobilenetv3_small"}
+"""Of these, what takes long to trace and has a smaller relative of the same layers."""
+
+
+def models(names: Any, fast: set[str] = FAST) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=() if name in fast else pytest.mark.slow) for name in names]
+    )
+
+
+every_model = models(MODELS)
+every_traced_model = models(MODELS, FAST - DEEP)
+image_models = models(name for name, entry in MODELS.items() if entry.task in ("classify", "segment"))
 
 
 def same(a: list[Tensor], b: list[Tensor], tolerance: float = 0.0) -> bool:
@@ -33,9 +50,54 @@ def same(a: list[Tensor], b: list[Tensor], tolerance: float = 0.0) -> bool:
     )
 
 
-def test_the_fast_suite_has_every_family() -> None:
+def sizes(entry: Entry, side: int = 16) -> tuple[int, ...]:
+    """The shape of a small sample."""
+    small = {"classify": (side, side), "segment": (32, 48), "points": (64,)}
+    points = tuple(min(size, 6) for size in entry.input[1:])
+    return (entry.input[0], *small.get(entry.task, points))
+
+
+def samples(entry: Entry, batch: int, side: int = 16, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(batch, *sizes(entry, side), dtype=dtype)
+
+
+def lossy(entry: Entry, outputs: Tensor) -> Tensor:
+    """A loss of the model's task, for targets that differ from sample to sample."""
+    if entry.task == "regress":
+        return (outputs - torch.linspace(-1, 1, outputs.numel()).view_as(outputs)).square().mean()
+    targets = torch.arange(len(outputs)).view(-1, *(1,) * (outputs.dim() - 2)) % outputs.shape[1]
+    return F.cross_entropy(outputs, targets.expand(len(outputs), *outputs.shape[2:]))
+
+
+def without_chance(model: nn.Module) -> nn.Module:
+    """The model without dropout and stochastic depth, so that two calls agree in training, too."""
+    for module in model.modules():
+        if type(module).__name__ in ("Dropout", "StochasticDepth"):
+            module.p = 0.0  # pyright: ignore[reportAttributeAccessIssue]
+    return model
+
+
+def variants(entry: Entry) -> list[tuple[dict[str, int], tuple[int, ...], tuple[int, ...]]]:
+    """Options, the shape of a sample, and that of what comes out."""
+    if entry.task == "classify":
+        cases = [(3, 10, (32, 32)), (1, 100, (28, 28)), (3, 7, (17, 17)), (1, 10, (9, 20))]
+        return [({"in_channels": n, "num_classes": k}, (n, *pixels), (k,)) for n, k, pixels in cases]
+    if entry.task == "segment":
+        cases = [(3, 19, (32, 48)), (1, 5, (33, 47))]
+        return [({"in_channels": n, "num_classes": k}, (n, *pixels), (k, *pixels)) for n, k, pixels in cases]
+    if entry.task == "points":
+        return [({"in_channels": n, "num_classes": k}, (n, p), (k,)) for n, k, p in [(3, 40, 64), (6, 5, 33)]]
+    if entry.name == "mgic_transfers":
+        return [({}, (64, 4, 6), (64, 4, 6)), ({"channels": 32, "coarsest": 4}, (32, 5, 1), (32, 5, 1))]
+    return [({"in_channels": n, "num_classes": k}, (n, 1, 1), (k,)) for n, k in [(2, 1), (3, 4)]]
+
+
+def test_the_fast_suite_has_every_family_and_task_that_has_a_small_model() -> None:
     assert {"resnet20", "mgic_resnet20"} <= FAST
-    assert {MODELS[name].family for name in FAST} == {entry.family for entry in MODELS.values()}
+    assert {MODELS[name].task for name in FAST} == {entry.task for entry in MODELS.values()}
+    without = {entry.family for entry in MODELS.values()} - {MODELS[name].family for name in FAST}
+    assert all(entry.parameters >= LARGEST for entry in MODELS.values() if entry.family in without)
+    assert set(MODELS) >= DEEP
 
 
 @every_model
@@ -50,40 +112,42 @@ def test_counts_are_the_catalogues(name: str) -> None:
 
 
 @every_model
-@pytest.mark.parametrize(
-    ("channels", "classes", "pixels"), [(3, 10, (32, 32)), (1, 100, (28, 28)), (3, 7, (17, 17)), (1, 10, (9, 20))]
-)
-def test_logits_have_one_row_an_image(name: str, channels: int, classes: int, pixels: tuple[int, int]) -> None:
-    model = torchmg.create(name, in_channels=channels, num_classes=classes)
-    logits = model(torch.randn(2, channels, *pixels))
-    assert logits.shape == (2, classes)
-    assert logits.isfinite().all()
-    assert not torch.equal(logits[0], logits[1])
+def test_outputs_have_the_shape_of_the_task(name: str) -> None:
+    entry = MODELS[name]
+    for options, shape, expected in variants(entry):
+        outputs = torchmg.create(name, **options)(torch.randn(2, *shape))
+        assert outputs.shape == (2, *expected)
+        assert outputs.isfinite().all()
+        assert not torch.equal(outputs[0], outputs[1])
 
 
-@every_model
-@pytest.mark.parametrize("pixels", [32, 28, 17])
-def test_features_agree_with_feature_info_and_with_the_logits(name: str, pixels: int) -> None:
+@image_models
+@pytest.mark.parametrize("pixels", [(32, 32), (28, 45), (17, 17)], ids=str)
+def test_features_agree_with_feature_info_and_with_the_logits(name: str, pixels: tuple[int, int]) -> None:
     model = torchmg.create(name).eval()
-    x = torch.randn(2, 3, pixels, pixels)
+    x = torch.randn(2, 3, *pixels)
     features = model.forward_features(x)
     assert len(features) == len(model.feature_info)
     for feature, info in zip(features, model.feature_info, strict=True):
-        side = -(-pixels // info["reduction"])
-        assert feature.shape == (2, info["num_chs"], side, side)
+        expected = [-(-side // info["reduction"]) for side in pixels]
+        assert feature.shape == (2, info["num_chs"], *expected)
     caught: list[Tensor] = []
+    root = model.backbone if MODELS[name].task == "segment" else model
     for info in model.feature_info:
-        model.get_submodule(info["module"]).register_forward_hook(lambda module, args, out: caught.append(out))
+        root.get_submodule(info["module"]).register_forward_hook(lambda module, args, out: caught.append(out))
     logits = model(x)
     assert same(caught, features, 1e-6)
-    assert torch.allclose(logits, features[-1].mean((2, 3)) @ model.head.weight.T + model.head.bias, atol=1e-4)
+    if MODELS[name].task == "classify":
+        last = features[-1] if isinstance(model, Rival) else features[-1].mean((2, 3))
+        assert torch.allclose(logits, model.head(last), atol=1e-4)
 
 
 @every_model
 def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
+    entry = MODELS[name]
     model = torchmg.create(name)
-    x = torch.randn(4, 3, 16, 16, requires_grad=True)
-    nn.functional.cross_entropy(model(x), torch.arange(4)).backward()
+    x = samples(entry, 4).requires_grad_()
+    lossy(entry, model(x)).backward()
     assert x.grad is not None
     assert x.grad.any()
     for path, parameter in model.named_parameters():
@@ -94,12 +158,13 @@ def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
 
 @every_model
 def test_a_gradient_step_lowers_the_loss(name: str) -> None:
-    model = torchmg.create(name)
-    x, y = torch.randn(8, 3, 16, 16), torch.arange(8)
+    entry = MODELS[name]
+    model = without_chance(torchmg.create(name))
+    x = samples(entry, 8)
     losses = []
     optimiser = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)  # deep networks overstep with 0.01
     for _ in range(6):
-        loss = nn.functional.cross_entropy(model(x), y)
+        loss = lossy(entry, model(x))
         losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
@@ -107,29 +172,33 @@ def test_a_gradient_step_lowers_the_loss(name: str) -> None:
     assert losses[-1] < losses[0]
 
 
-@every_model
+@every_traced_model
 def test_exports_with_a_dynamic_batch(name: str) -> None:
+    entry = MODELS[name]
     model = torchmg.create(name).eval()
-    sample, batch = torch.randn(2, 3, 32, 32), torch.export.Dim("batch")
+    sample, batch = samples(entry, 2, 32), torch.export.Dim("batch")
     exported = torch.export.export(model, (sample,), dynamic_shapes=({0: batch},)).module()
     for size in (1, 3):
-        x = torch.randn(size, 3, 32, 32)
+        x = samples(entry, size, 32)
         assert torch.allclose(exported(x), model(x), atol=1e-5)
 
 
-@every_model
+@every_traced_model
 def test_compiles_without_a_graph_break(name: str) -> None:
-    eager = torchmg.create(name, width=0.5)
+    entry = MODELS[name]
+    narrow = {"width": 0.5} if "width" in option_names(entry) else {}
+    eager = without_chance(torchmg.create(name, **narrow))
     twin = copy.deepcopy(eager)
-    x = torch.randn(2, 3, 16, 16)
+    x = samples(entry, 2)
     torch._dynamo.reset()
-    logits = torch.compile(twin, fullgraph=True, backend="aot_eager")(x)
-    logits.square().sum().backward()
+    outputs = torch.compile(twin, fullgraph=True, backend="aot_eager")(x)
+    outputs.square().sum().backward()
     expected = eager(x)
     expected.square().sum().backward()
-    assert torch.allclose(logits, expected, atol=1e-4)
-    scale = max(p.grad.abs().max().item() for p in eager.parameters())
-    gradients = [[p.grad / scale for p in model.parameters()] for model in (twin, eager)]
+    assert torch.allclose(outputs, expected, atol=1e-4)
+    scale = max(p.grad.abs().max().item() for p in eager.parameters() if p.grad is not None)
+    gradients = [[p.grad / scale for p in model.parameters() if p.grad is not None] for model in (twin, eager)]
+    assert len(gradients[0]) == len(list(eager.parameters()))
     assert same(*gradients, 1e-4)
 
 
@@ -137,7 +206,7 @@ def test_compiles_without_a_graph_break(name: str) -> None:
 def test_a_deep_copy_is_equal_and_independent(name: str) -> None:
     model = torchmg.create(name).eval()
     twin = copy.deepcopy(model)
-    x = torch.randn(2, 3, 16, 16)
+    x = samples(MODELS[name], 2)
     before = model(x)
     assert torch.equal(twin(x), before)
     with torch.no_grad():
@@ -150,10 +219,11 @@ def test_a_deep_copy_is_equal_and_independent(name: str) -> None:
 @every_model
 @pytest.mark.parametrize("through", ["state dict", "torch.save", "safetensors"])
 def test_weights_survive_saving(name: str, through: str, tmp_path: Path) -> None:
-    variants = [{}] if not name.startswith("mgic") else [{}, {"transfer_weights": "transpose"}]
-    for options in variants:
+    entry = MODELS[name]
+    shares = "transfer_weights" in option_names(entry)
+    for options in [{}, {"transfer_weights": "transpose"}] if shares else [{}]:
         model, other = torchmg.create(name, **options), torchmg.create(name, **options)
-        x = torch.randn(2, 3, 16, 16)
+        x = samples(entry, 2)
         model(x)  # running statistics are state, too
         file = str(tmp_path / "weights")
         if through == "state dict":
@@ -172,21 +242,21 @@ def test_weights_survive_saving(name: str, through: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_floating_point_types_work(name: str, dtype: torch.dtype) -> None:
     model = torchmg.create(name).to(dtype).eval()
-    logits = model(torch.randn(2, 3, 16, 16, dtype=dtype))
-    assert logits.dtype == dtype
-    assert logits.isfinite().all()
+    outputs = model(samples(MODELS[name], 2, dtype=dtype))
+    assert outputs.dtype == dtype
+    assert outputs.isfinite().all()
 
 
-@every_model
-def test_channels_last_gives_the_same_logits(name: str) -> None:
+@models(name for name, entry in MODELS.items() if len(entry.input) == 3)
+def test_channels_last_gives_the_same_outputs(name: str) -> None:
     model = torchmg.create(name).double().eval()
-    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    x = samples(MODELS[name], 2, dtype=torch.float64)
     expected = model(x)
     last = copy.deepcopy(model).to(memory_format=torch.channels_last)
     assert torch.allclose(last(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-10)
 
 
-@every_model
+@image_models
 @pytest.mark.parametrize(
     ("x", "words"),
     [
@@ -197,7 +267,17 @@ def test_channels_last_gives_the_same_logits(name: str) -> None:
     ],
     ids=["channels-last", "no batch", "uint8", "one channel"],
 )
-def test_wrong_inputs_are_explained(name: str, x: Tensor, words: list[str]) -> None:
+def test_wrong_images_are_explained(name: str, x: Tensor, words: list[str]) -> None:
     with pytest.raises(torchmg.errors.ShapeError) as caught:
         torchmg.create(name)(x)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@every_model
+def test_another_number_of_channels_is_explained(name: str) -> None:
+    channels, *rest = sizes(MODELS[name])
+    x = torch.zeros(2, channels + 1, *rest)
+    with pytest.raises(torchmg.errors.ShapeError) as caught:
+        torchmg.create(name)(x)
+    assert f"(batch, {channels}, " in str(caught.value)
+    assert str(tuple(x.shape)) in str(caught.value)

@@ -67,7 +67,9 @@ def _imagenet(name: str, depth: int, parameters: int, macs: int, variant: str = 
 
 def _mobile(size: str, parameters: int, macs: int, *, mgic: bool = False, cifar: bool = False) -> Entry:
     name = f"mobilenetv3_{size}" + ("_cifar" if cifar else "")
-    fixed = MappingProxyType({"size": size, "stem_stride": 1 if cifar else 2})
+    rows = "table6" if mgic and size == "large" else "mobilenetv3"
+    stem_stride = 1 if cifar else 2
+    fixed = MappingProxyType({"size": size, "rows": rows, "stem_stride": stem_stride, "reduced_tail": False})
     where, shape = "torchmg.models.mobilenetv3:", (3, 32, 32) if cifar else (3, 224, 224)
     if not mgic:
         builder = f"{where}mobilenetv3"

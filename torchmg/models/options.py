@@ -40,6 +40,9 @@ HeadScale = Literal["wide", "always"]
 """`wide`: the classifier's inner layer follows the width multiplier above 1 only, as in MobileNetV3's code; `always`:
 below 1, too."""
 
+GraphConvName = Literal["edge", "diff"]
+"""Convolutions of point clouds: `edge` of DGCNN (Wang et al. 2019), `diff` of DiffGCN (Eliasof, Treister 2020)."""
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -53,6 +56,15 @@ class ModelOptions:
     16 for mgiad20)."""
     width: float | None = None
     """Multiplier on every stage's width (default 1)."""
+    channels: int | None = None
+    """Width where a model has one: the last of a network for functions, a power of two from 16; of the feature maps
+    that transfers code (default 64)."""
+    output_stride: int | None = None
+    """Size of the pictures over that of the coarsest map, 8, 16 or 32 (segmentation; default 16)."""
+    neighbours: int | None = None
+    """Neighbours of a point in a graph, itself excluded (point clouds; default 20)."""
+    conv: GraphConvName | None = None
+    """Convolution on graphs (point clouds; default edge)."""
     preset: Preset | MobilePreset | None = None
     """Where the hierarchy's rules come from (MGIC models; default paper)."""
     shortcut: ShortcutKind | None = None

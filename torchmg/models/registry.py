@@ -16,7 +16,7 @@ def create(name: str, **options: Any) -> nn.Module:
 
     Args:
         name: as `torchmg list` shows it.
-        **options: of its builder; all take `num_classes`, `in_channels` and `width`, and MGIC models also
+        **options: of its builder; all take `num_classes` and `in_channels`, most `width`, and MGIC models also
             `preset`, `shortcut` and the options of `MGICBlock` such as `group_size` and `coarsest`.
 
     Raises:
