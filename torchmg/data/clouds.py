@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from math import pi
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -106,6 +106,10 @@ class CloudSet:
         """How many classes there are."""
         return len(self.classes)
 
+    def preparation(self, augment: str = "none") -> "CloudPreparation":
+        """Coordinates before points, and an augmentation; raises as `CloudPreparation`."""
+        return CloudPreparation(augment)
+
     def hashes(self) -> dict[str, str]:
         """Sha256 of points and labels of both splits: what a record says it was trained on."""
         return dict(self._hashes)
@@ -125,12 +129,17 @@ class CloudPreparation:
         UnknownNameError: an unknown augmentation; the message names the nearest.
     """
 
-    augment: CloudAugmentation = "none"
+    augment: str = "none"
+    """One of `CloudAugmentation`."""
 
     def __post_init__(self) -> None:
         if self.augment not in get_args(CloudAugmentation):
             near = did_you_mean(self.augment, get_args(CloudAugmentation))
             raise UnknownNameError(f"Point clouds have no augmentation '{self.augment}'.{near}")
+
+    def to(self, device: object) -> Self:
+        """The same: its constants are plain numbers."""
+        return self
 
     def table(self, seed: int, epoch: int, size: int) -> Tensor | None:
         """What to do with each cloud in an epoch: int64 (size, 3), row i = (angle, dropout ratio, noise) of cloud i.

@@ -29,6 +29,16 @@ Clouds = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
+def load_modelnet10(data_dir: str | Path | None = None) -> CloudSet:
+    """ModelNet10, as `load_modelnet`."""
+    return load_modelnet(data_dir, "modelnet10")
+
+
+def load_modelnet40(data_dir: str | Path | None = None) -> CloudSet:
+    """ModelNet40, as `load_modelnet`."""
+    return load_modelnet(data_dir, "modelnet40")
+
+
 def load_modelnet(
     data_dir: str | Path | None = None, name: ModelNetName = "modelnet10", points: int = 1024, seed: int = 0
 ) -> CloudSet:

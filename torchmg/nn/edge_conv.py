@@ -60,13 +60,72 @@ class EdgeConv(nn.Module):
         centre, difference = self.weight[:, ::2], self.weight[:, 1::2]
         own = F.conv1d(x, (centre - difference)[..., None], groups=self.groups)
         others = F.conv1d(x, difference[..., None], groups=self.groups)
-        edges = self.norm(own[..., None] + gather_neighbours(others, graph))
-        # ReLU grows monotonically, so it commutes with the maximum, and k times fewer numbers are kept for backward.
-        return F.relu(edges.amax(3))
+        if self.norm.training and not isinstance(self.norm, nn.BatchNorm2d):  # statistics of several devices
+            return F.relu(self.norm(own[..., None] + gather_neighbours(others, graph)).amax(3))
+        # Norm and ReLU are monotonic in each channel, so they commute with the maximum: only points are normalised.
+        rising = torch.where(self.norm.weight < 0, -1.0, 1.0).to(x.dtype)[:, None]
+        strongest, average = strongest_and_average(others * rising, graph, average=self.norm.training)
+        reached, average = own + rising * strongest, rising * average
+        if not self.norm.training:
+            return F.relu(self.norm(reached[..., None])[..., 0])
+        mean, variance = edge_moments(own, others, average, graph)
+        self._track(mean, variance, graph.numel())
+        scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
+        return F.relu((reached - mean[:, None]) * scale[:, None] + self.norm.bias[:, None])
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Running statistics, as batch normalisation over `count` edges keeps them."""
+        norm = self.norm
+        if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
+            return
+        norm.num_batches_tracked += 1
+        rate = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), rate)
+        norm.running_var.lerp_((variance * count / max(count - 1, 1)).to(norm.running_var.dtype), rate)
 
     def extra_repr(self) -> str:
         """Widths and groups."""
         return f"{self.in_channels} -> {self.out_channels}, groups={self.groups}"
+
+
+def strongest_and_average(y: Tensor, graph: Tensor, *, average: bool) -> tuple[Tensor, Tensor]:
+    """Maximum and mean over every point's neighbours, (batch, channels, points) each.
+
+    The maximum's gradient goes to the first neighbour that reaches it; only its place is kept for it.
+
+    Args:
+        y: (batch, channels, points).
+        graph: int64 (batch, points, k).
+        average: whether the mean is wanted; else it is zero.
+    """
+    edges = gather_neighbours(y, graph)
+    mean = edges.mean(3) if average else torch.zeros_like(y)
+    if not torch.is_grad_enabled() or not y.requires_grad:
+        return edges.amax(3), mean
+    place = edges.detach().argmax(3, keepdim=True)
+    ends = graph[:, None].expand(-1, y.shape[1], -1, -1).gather(3, place)[..., 0]
+    return y.gather(2, ends), mean
+
+
+def edge_moments(own: Tensor, others: Tensor, average: Tensor, graph: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (of the population) of own_i + others_j over all edges, (channels,) each.
+
+    No edge is formed: with d_j the number of edges that end in j and bars for centred values, the variance is
+    mean_i own^2 + 2 mean_i (own_i average_i) + sum_j d_j others_j^2 / edges. Centring first avoids cancellation.
+
+    Args:
+        own: (batch, channels, points), of the points themselves.
+        others: (batch, channels, points), of what they may be neighbours to.
+        average: (batch, channels, points), the mean of `others` over every point's neighbours.
+        graph: int64 (batch, points, k).
+    """
+    ends = graph.flatten(1)
+    share = torch.zeros_like(own[:, 0]).scatter_add(1, ends, torch.ones_like(ends, dtype=own.dtype)) / graph.numel()
+    own_mean, others_mean = own.mean((0, 2)), average.mean((0, 2))
+    own, others = own - own_mean[:, None], others - others_mean[:, None]
+    squares = own.square().mean((0, 2)) + (others.square() * share[:, None]).sum((0, 2))
+    return own_mean + others_mean, squares + 2 * (own * (average - others_mean[:, None])).mean((0, 2))
 
 
 class DiffConv(nn.Module):

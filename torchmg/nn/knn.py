@@ -13,7 +13,7 @@ from torchmg.errors import ShapeError, UsageError
 
 
 def knn_graph(x: Tensor, k: int) -> Tensor:
-    """The k nearest neighbours of every point, the point itself excluded; nearest first.
+    """The k nearest neighbours of every point, the point itself excluded; in no particular order.
 
     Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", ACM Trans. Graph. 2019, where distances
     are Euclidean in feature space. Distances are taken in float32 even under autocast (float64 stays), from features
@@ -45,7 +45,7 @@ def knn_graph(x: Tensor, k: int) -> Tensor:
         squares = x.square().sum(1)
         distances = squares[:, :, None] + squares[:, None] - 2 * (x.transpose(1, 2) @ x)
     place = torch.arange(points, device=x.device)
-    return distances.masked_fill(place[:, None] == place, torch.inf).topk(k, 2, largest=False).indices
+    return distances.masked_fill(place[:, None] == place, torch.inf).topk(k, 2, largest=False, sorted=False).indices
 
 
 class NeighbourGraph(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from torchmg.data.arrays import ArraySet
+from torchmg.data.fewer import FewerToTrain
 from torchmg.data.folds import folded
 from torchmg.data.samples import DataSet, Preparation
 from torchmg.data.segmentation import SegmentationSet
@@ -20,8 +21,10 @@ from torchmg.train.recipe import FOLDS, Recipe
 
 
 def data_for(recipe: Recipe, data_dir: str | Path | None = None) -> DataSet:
-    """The recipe's data, or one fold of it; raises as `torchmg.load`."""
+    """The recipe's data, or a part or fold of it; raises as `torchmg.load`."""
     data = load(recipe.data, data_dir, side=recipe.crop or 224, damaged=recipe.damaged)
+    if recipe.subset:
+        return FewerToTrain(data, recipe.subset)
     if recipe.fold is None:
         return data
     assert isinstance(data, ArraySet), "recipes have folds of numbers only"
@@ -30,6 +33,8 @@ def data_for(recipe: Recipe, data_dir: str | Path | None = None) -> DataSet:
 
 def preparation_for(recipe: Recipe, data: DataSet) -> Preparation:
     """How the recipe's training samples are prepared."""
+    if isinstance(data, FewerToTrain):
+        data = data.data
     if isinstance(data, SegmentationSet):
         return data.preparation(recipe.augment, recipe.crop)
     return data.preparation(recipe.augment)

@@ -134,6 +134,8 @@ class Recipe(Training):
     """A model of the catalogue, or path/to/file.py:factory."""
     data: str = "digits"
     """A data set of `torchmg.data.DATASETS`."""
+    subset: int = 0
+    """Train on so many samples only, the same for all models and seeds; 0: on all. The test samples stay."""
     fold: int | None = None
     """Of ten parts of the training data the one that is held out instead of the test data (functions)."""
     options: ModelOptions = field(default_factory=ModelOptions)
@@ -146,6 +148,10 @@ class Recipe(Training):
         if not isinstance(self.seed, int) or self.seed < 0:
             raise UsageError(f"seed must be a whole number, at least 0; got {self.seed!r}.")
         check_choice("data", self.data, tuple(DATASETS))
+        if not isinstance(self.subset, int) or self.subset < 0:
+            raise UsageError(f"subset must be a whole number of samples, or 0 for all; got {self.subset!r}.")
+        if self.subset and self.fold is not None:
+            raise UsageError("A run is on a subset or on a fold; give one of them.")
         info = SETS[self.data]
         if self.augment not in info.augmentations:
             raise UsageError(
