@@ -8,20 +8,19 @@ al. 2019). Our copy of the paper lacks the number of neighbours; 20 is DGCNN's.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal, Unpack, get_args
+from typing import Unpack, get_args
 
 from torch import Tensor, nn
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import check_choice
+from torchmg.models.options import GraphConvName, GraphOf
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
 from torchmg.nn.conv import ConvNormAct
 from torchmg.nn.edge_conv import DiffConv, EdgeConv, GraphMGIC
 from torchmg.nn.knn import NeighbourGraph, check_cloud, edge_directions
 from torchmg.nn.mgic import MGICOptions, Part
 
-GraphConvName = Literal["edge", "diff"]
-"""Graph convolutions: `EdgeConv` and `DiffConv`."""
 NEIGHBOURS = 20
 """Neighbours of a point in DGCNN for 1,024 points (Wang et al. 2019)."""
 AXES = 3
@@ -35,7 +34,8 @@ class DGCNN(nn.Module):
     features of all points after every layer. Built by `dgcnn` and `mgic_dgcnn`.
 
     A graph of features jumps where two points are all but equally far, so another library's rounding, or a GPU's, can
-    change a neighbour: at 1,024 points an exported file was seen to differ by 0.3 % of the largest logit.
+    change a neighbour: at 1,024 points an exported file was seen to differ by 0.3 % of the largest logit. A graph of
+    positions, from coordinates in float64, does not: it is the same wherever it is computed.
 
     Raises:
         UsageError: when called with no more points than neighbours, or in training with one cloud, whose pooled
@@ -44,10 +44,17 @@ class DGCNN(nn.Module):
     """
 
     def __init__(
-        self, layers: list[nn.Module], channels: int, num_classes: int, in_channels: int, neighbours: int
+        self,
+        layers: list[nn.Module],
+        channels: int,
+        num_classes: int,
+        in_channels: int,
+        neighbours: int,
+        graph_of: GraphOf,
     ) -> None:
         super().__init__()
-        self.in_channels = in_channels
+        check_choice("graph_of", graph_of, get_args(GraphOf))
+        self.in_channels, self.graph_of = in_channels, graph_of
         self.graph = NeighbourGraph(neighbours)
         self.layers = nn.ModuleList(layers)
         self.mlp = nn.Sequential(*(ConvNormAct(channels, channels, 1, dims=0) for _ in range(3)))
@@ -60,11 +67,12 @@ class DGCNN(nn.Module):
         """The features after every layer, (batch, num_chs, points) each."""
         check_cloud(x, self.in_channels)
         positions, features = x[:, :AXES], []
+        fixed = self.graph(positions.double()) if self.graph_of == "positions" else None
         for layer in self.layers:
             if isinstance(layer, ConvNormAct):
                 x = layer(x)
             else:
-                graph = self.graph(x)
+                graph = self.graph(x) if fixed is None else fixed
                 directions = (edge_directions(positions, graph),) if _wants_directions(layer) else ()
                 x = layer(x, graph, *directions)
             features.append(x)
@@ -79,7 +87,7 @@ class DGCNN(nn.Module):
     def parts(self) -> Iterator[Part]:
         """Roles of what is not inside an MGIC block; a dense graph convolution is a relaxation on the finest level.
 
-        "graph" is the distances between all points, once for every graph convolution.
+        "graph" is the distances between all points, once for every graph convolution or, of positions, once in all.
         An MLP between graph convolutions leads from block to block, so it counts with the shortcuts.
         """
         yield Part("graph", "graph")
@@ -99,6 +107,7 @@ def dgcnn(
     width: float = 1.0,
     neighbours: int = NEIGHBOURS,
     conv: GraphConvName = "edge",
+    graph_of: GraphOf = "features",
 ) -> DGCNN:
     """The classifier with dense graph convolutions: 63,882 parameters.
 
@@ -108,6 +117,7 @@ def dgcnn(
         width: multiplier on the 64 channels.
         neighbours: of a point in every graph, itself excluded.
         conv: "edge" (`EdgeConv`) or "diff" (`DiffConv`).
+        graph_of: see `GraphOf`.
 
     Raises:
         UsageError: sizes below 1.
@@ -115,7 +125,9 @@ def dgcnn(
     """
     (channels,) = scaled([64], width)
     factory = _factory(conv, in_channels)
-    return _build(partial(factory, channels, channels), channels, num_classes, in_channels, neighbours, factory)
+    return _build(
+        partial(factory, channels, channels), channels, num_classes, in_channels, neighbours, factory, graph_of
+    )
 
 
 def mgic_dgcnn(
@@ -125,6 +137,7 @@ def mgic_dgcnn(
     width: float = 1.0,
     neighbours: int = NEIGHBOURS,
     conv: GraphConvName = "edge",
+    graph_of: GraphOf = "features",
     **block: Unpack[MGICOptions],
 ) -> DGCNN:
     """The same with graph convolutions that are multigrid in channels, all but the first.
@@ -135,6 +148,7 @@ def mgic_dgcnn(
         width: as in `dgcnn`.
         neighbours: as in `dgcnn`; one graph for all levels of a block.
         conv: as in `dgcnn`.
+        graph_of: as in `dgcnn`.
         **block: options of `MGICBlock`: groups of 8 and 16 channels on the coarsest level unless given.
 
     Raises:
@@ -148,7 +162,7 @@ def mgic_dgcnn(
         return factory(level_channels, level_channels, groups=groups)
 
     layer = partial(GraphMGIC, channels, relax=relax, **block)
-    return _build(layer, channels, num_classes, in_channels, neighbours, factory)
+    return _build(layer, channels, num_classes, in_channels, neighbours, factory, graph_of)
 
 
 def _build(
@@ -158,11 +172,12 @@ def _build(
     in_channels: int,
     neighbours: int,
     factory: Callable[..., nn.Module],
+    graph_of: GraphOf,
 ) -> DGCNN:
     check_sizes(num_classes=num_classes, in_channels=in_channels, neighbours=neighbours)
     first = [factory(in_channels, channels), layer(), layer(), ConvNormAct(channels, channels, 1, dims=1)]
     second = [layer(), layer(), layer(), ConvNormAct(channels, channels, 1, dims=1)]
-    return DGCNN([*first, *second], channels, num_classes, in_channels, neighbours)
+    return DGCNN([*first, *second], channels, num_classes, in_channels, neighbours, graph_of)
 
 
 def _factory(conv: GraphConvName, in_channels: int) -> Callable[..., nn.Module]:

@@ -36,6 +36,9 @@ parameters of Tables 7 and 13 (within 3.5 %): `ceil_down` groups, squeeze to 1/8
 width of 32, squeeze and excitation on the finest level only."""
 Activation = Literal["hswish", "relu"]
 SELevels = Literal["all", "finest"]
+GraphOf = Literal["features", "positions"]
+"""What neighbours are near in: `features`, the input of each graph convolution, as in DGCNN, so that graphs change as
+the network learns; `positions`, the coordinates, one graph for the whole network."""
 HeadScale = Literal["wide", "always"]
 """`wide`: the classifier's inner layer follows the width multiplier above 1 only, as in MobileNetV3's code; `always`:
 below 1, too."""
@@ -61,10 +64,12 @@ class ModelOptions:
     that transfers code (default 64)."""
     output_stride: int | None = None
     """Size of the pictures over that of the coarsest map, 8, 16 or 32 (segmentation; default 16)."""
+    conv: GraphConvName | None = None
+    """Graph convolution of the networks for clouds (default edge)."""
+    graph_of: GraphOf | None = None
+    """What neighbours are near in: features (default; each layer's own graph) or positions (one graph, faster)."""
     neighbours: int | None = None
     """Neighbours of a point in a graph, itself excluded (point clouds; default 20)."""
-    conv: GraphConvName | None = None
-    """Convolution on graphs (point clouds; default edge)."""
     preset: Preset | MobilePreset | None = None
     """Where the hierarchy's rules come from (MGIC models; default paper)."""
     shortcut: ShortcutKind | None = None

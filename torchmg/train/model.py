@@ -24,7 +24,7 @@ def data_for(recipe: Recipe, data_dir: str | Path | None = None) -> DataSet:
     """The recipe's data, or a part or fold of it; raises as `torchmg.load`."""
     data = load(recipe.data, data_dir, side=recipe.crop or 224, damaged=recipe.damaged)
     if recipe.subset:
-        return FewerToTrain(data, recipe.subset)
+        return cast(DataSet, FewerToTrain(data, recipe.subset))  # its task is an instance's, not a class's
     if recipe.fold is None:
         return data
     assert isinstance(data, ArraySet), "recipes have folds of numbers only"
