@@ -1,11 +1,14 @@
 """What several test files share: predicted coupling patterns, Jacobians at one pixel, and positive set-ups."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from torchmg.data import Batches, ImageSplit
+from torchmg.data.preparation import ImagePreparation
 from torchmg.nn import Transfer
 
 
@@ -72,3 +75,10 @@ def write(path: Path, text: str) -> str:
     """Write a file and return its path as text."""
     path.write_text(text)
     return str(path)
+
+
+def picture_batches(
+    split: ImageSplit, *, mean: Sequence[float], std: Sequence[float], augment: str = "none", **options: Any
+) -> Batches:
+    """Batches of labelled pictures that are prepared with these moments."""
+    return Batches(split, ImagePreparation(split.images.shape[1:], mean, std, augment), **options)

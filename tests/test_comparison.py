@@ -42,7 +42,7 @@ def _small(monkey: pytest.MonkeyPatch):
         return ImageSplit((noise + 20 * labels[:, None, None, None]).to(torch.uint8), labels)
 
     small = ImageSet("digits", tuple("0123456789"), split(200), split(90))
-    monkey.setattr("torchmg.train.model.load", lambda *_: small)
+    monkey.setattr("torchmg.train.model.load", lambda *_, **__: small)
     monkey.setattr(comparison, "latencies", lambda models, *_, **__: {name: TIMES[name] for name in models})
     yield
     monkey.undo()
@@ -112,7 +112,7 @@ def test_the_table_for_people(compared: Comparison) -> None:
 
 
 def test_again_in_the_same_folder_trains_nothing(compared: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchmg.train.model.load", lambda *_: pytest.fail("it trains"))
+    monkeypatch.setattr("torchmg.train.model.load", lambda *_, **__: pytest.fail("it trains"))
     again = compare(recipe=TINY, seeds=2, out=compared.folder, quiet=True)
     assert again.rows == compared.rows
     with pytest.raises(ResumeError, match=r"lr 0\.1 \(you asked for 0\.2\)"):

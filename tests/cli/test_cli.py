@@ -51,8 +51,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         return ImageSplit(images.to(torch.uint8), labels)
 
     small = ImageSet("digits", tuple("0123456789"), split(200), split(90))
-    monkeypatch.setattr("torchmg.train.model.load", lambda *_: small)
-    monkeypatch.setattr("torchmg.data.sets.load", lambda *_: small)
+    monkeypatch.setattr("torchmg.train.model.load", lambda *_, **__: small)
+    monkeypatch.setattr("torchmg.data.sets.load", lambda *_, **__: small)
 
 
 def words(text: str) -> list[str]:

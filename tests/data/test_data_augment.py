@@ -1,10 +1,10 @@
 import pytest
 import torch
+from helpers import picture_batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchmg.data.augment import augment, augmentation_table, flip, margin, pad_crop
-from torchmg.data.batches import Batches
 from torchmg.data.images import ImageSplit
 from torchmg.errors import UnknownNameError, UsageError
 
@@ -95,6 +95,6 @@ def test_batches_of_small_pictures_move_by_their_own_margin() -> None:
     images = torch.zeros(2000, 1, 16, 16, dtype=torch.uint8)
     images[:, :, 8, 8] = 255
     split = ImageSplit(images, torch.zeros(2000, dtype=torch.int64))
-    batches = Batches(split, batch_size=500, mean=(0.0,), std=(1.0,), augment="crop")
-    places = torch.cat([batch.images.flatten(1).argmax(1) for batch in batches.epoch(0)])
+    batches = picture_batches(split, batch_size=500, mean=(0.0,), std=(1.0,), augment="crop")
+    places = torch.cat([batch.inputs.flatten(1).argmax(1) for batch in batches.epoch(0)])
     assert sorted(places.unique().tolist()) == [16 * row + column for row in range(6, 11) for column in range(6, 11)]

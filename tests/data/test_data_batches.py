@@ -1,9 +1,10 @@
 import pytest
 import torch
+from helpers import picture_batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchmg.data import Batches, ImageSplit
+from torchmg.data import ImageSplit
 from torchmg.data import batches as module
 from torchmg.data.batches import bounds
 from torchmg.errors import ShapeError, UnknownNameError, UsageError
@@ -17,14 +18,14 @@ def split(n=23):
 
 
 def batches(n=23, batch_size=4, **options):
-    return Batches(split(n), batch_size=batch_size, mean=MEAN, std=STD, **options)
+    return picture_batches(split(n), batch_size=batch_size, mean=MEAN, std=STD, **options)
 
 
 def whole(some, epoch):
     """An epoch with its samples in the order of the split."""
     parts = list(some.epoch(epoch))
     indices = torch.cat([part.indices for part in parts])
-    images = torch.cat([part.images for part in parts])
+    images = torch.cat([part.inputs for part in parts])
     return images[indices.argsort()]
 
 
@@ -61,41 +62,41 @@ def test_a_late_start_draws_the_same_batches(seed, epoch, batch_size, data):
 def test_evaluation_is_in_order_and_normalised():
     data = split()
     got = list(batches(shuffle=False).epoch(0))
-    assert [len(batch.labels) for batch in got] == [4, 4, 4, 4, 4, 3]
+    assert [len(batch.targets) for batch in got] == [4, 4, 4, 4, 4, 3]
     assert torch.equal(torch.cat([batch.indices for batch in got]), torch.arange(23))
-    assert torch.equal(torch.cat([batch.labels for batch in got]), data.labels)
+    assert torch.equal(torch.cat([batch.targets for batch in got]), data.labels)
     expected = (data.images.double() / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-    assert torch.allclose(torch.cat([batch.images for batch in got]).double(), expected, rtol=1e-5, atol=1e-6)
-    assert got[0].images.dtype == torch.float32
+    assert torch.allclose(torch.cat([batch.inputs for batch in got]).double(), expected, rtol=1e-5, atol=1e-6)
+    assert got[0].inputs.dtype == torch.float32
 
 
 def test_labels_follow_their_images():
     data = split()
     for batch in batches().epoch(3):
-        assert torch.equal(batch.labels, data.labels[batch.indices])
+        assert torch.equal(batch.targets, data.labels[batch.indices])
 
 
 def test_a_single_last_sample_joins_the_batch_before():
-    assert [len(batch.labels) for batch in batches(21, 4).epoch(0)] == [4, 4, 4, 4, 5]
-    assert [len(batch.labels) for batch in batches(3, 1).epoch(0)] == [1, 1, 1]
-    assert [len(batch.labels) for batch in batches(1, 4).epoch(0)] == [1]
+    assert [len(batch.targets) for batch in batches(21, 4).epoch(0)] == [4, 4, 4, 4, 5]
+    assert [len(batch.targets) for batch in batches(3, 1).epoch(0)] == [1, 1, 1]
+    assert [len(batch.targets) for batch in batches(1, 4).epoch(0)] == [1]
 
 
 @pytest.mark.parametrize("augment", ["none", "crop_flip"])
 def test_channels_last_changes_the_format_only(augment):
     plain, last = (batches(augment=augment, channels_last=flag) for flag in (False, True))
     for one, two in zip(plain.epoch(1), last.epoch(1), strict=True):
-        assert torch.equal(one.images, two.images)
-        assert one.images.is_contiguous()
-        assert two.images.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(one.inputs, two.inputs)
+        assert one.inputs.is_contiguous()
+        assert two.inputs.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_split_is_neither_copied_nor_changed():
     data = split()
     before = data.pixel_hash()
-    some = Batches(data, batch_size=4, mean=MEAN, std=STD, augment="crop_flip")
+    some = picture_batches(data, batch_size=4, mean=MEAN, std=STD, augment="crop_flip")
     list(some.epoch(0))
-    assert some._images.data_ptr() == data.images.data_ptr()
+    assert some._held[0].data_ptr() == data.images.data_ptr()
     assert data.pixel_hash() == before
 
 
@@ -112,7 +113,7 @@ def test_the_split_is_neither_copied_nor_changed():
 )
 def test_bad_requests(options, error, words):
     with pytest.raises(error, match=words):
-        Batches(split(), **{"batch_size": 4, "mean": MEAN, "std": STD, **options})
+        picture_batches(split(), **{"batch_size": 4, "mean": MEAN, "std": STD, **options})
 
 
 @pytest.mark.parametrize("start", [-1, 7])
@@ -125,14 +126,14 @@ def test_a_start_outside_the_epoch_is_refused_at_once(start):
 @pytest.mark.parametrize("fits", [True, False])
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_a_gpu_gives_the_same_batches(monkeypatch, fits, channels_last):
-    monkeypatch.setattr(module, "_fits", lambda images, device: fits or device.type == "cpu")
+    monkeypatch.setattr(module, "_fits", lambda size, device: fits or device.type == "cpu")
     options = {"augment": "crop_flip", "channels_last": channels_last}
     here, there = batches(**options), batches(device="cuda", **options)
     assert there.resident == fits
-    assert there._images.device.type == ("cuda" if fits else "cpu")
+    assert there._held[0].device.type == ("cuda" if fits else "cpu")
     for one, two in zip(here.epoch(2), there.epoch(2), strict=True):
-        assert torch.equal(one.images, two.images.cpu())
-        assert torch.equal(one.labels, two.labels.cpu())
+        assert torch.equal(one.inputs, two.inputs.cpu())
+        assert torch.equal(one.targets, two.targets.cpu())
         assert two.indices.device.type == "cpu"
 
 
@@ -143,16 +144,17 @@ def test_an_epoch_is_its_plan_and_the_pixels_of_it(augment):
     for plan, batch in zip(some.plan(3, 2), some.epoch(3, 2), strict=True):
         assert torch.equal(plan.indices, batch.indices)
         assert torch.equal(plan.chosen, batch.indices)
-        assert torch.equal(some.images(plan.chosen, plan.rows), batch.images)
-        assert torch.equal(some.labels(plan.chosen), batch.labels)
+        inputs, targets = some.samples(plan.chosen, plan.rows)
+        assert torch.equal(inputs, batch.inputs)
+        assert torch.equal(targets, batch.targets)
         assert (plan.rows is None) == (augment == "none")
 
 
 def test_pixels_are_a_function_of_what_was_chosen_and_drawn():
     some = batches(augment="crop_flip")
     chosen, rows = torch.tensor([5, 5, 7]), torch.tensor([[1, 1, 0], [0, 2, 1], [1, 1, 0]])
-    unshifted = batches().images(chosen, None)
-    got = some.images(chosen, rows)
+    unshifted, _ = batches().samples(chosen, None)
+    got, _ = some.samples(chosen, rows)
     assert torch.equal(got[0], unshifted[0])
     assert torch.equal(got[2], unshifted[2])
     assert not torch.equal(got[1], unshifted[1])

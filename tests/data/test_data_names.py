@@ -1,11 +1,14 @@
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 import torchmg.data
 from torchmg.data import AUGMENTATIONS, DATASETS, load
+from torchmg.data.names import OTHER_AUGMENTATIONS, SETS
 from torchmg.errors import MissingExtraError, UnknownNameError
+from torchmg.models.catalog import Task
 
 
 def test_names_do_not_import_torch():
@@ -22,7 +25,12 @@ def test_every_public_name_resolves():
 
 
 def test_names():
-    assert list(DATASETS) == ["digits", "fashion_mnist", "cifar10", "cifar100"]
+    assert list(DATASETS)[:4] == ["digits", "fashion_mnist", "cifar10", "cifar100"]
+    assert list(DATASETS) == list(SETS)
+    for info in SETS.values():
+        assert info.task in get_args(Task)
+        assert info.augmentations[0] == "none"
+        assert set(info.augmentations) <= {*AUGMENTATIONS, *OTHER_AUGMENTATIONS}
     assert list(AUGMENTATIONS) == ["none", "crop", "crop_flip", "autoaugment", "randaugment"]
 
 

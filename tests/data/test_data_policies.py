@@ -5,12 +5,13 @@ from collections import Counter
 
 import pytest
 import torch
+from helpers import picture_batches
 from hypothesis import given
 from hypothesis import strategies as st
 from test_data_actions import TORCHVISION, theirs
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, RandAugment
 
-from torchmg.data import Batches, ImageSplit
+from torchmg.data import ImageSplit
 from torchmg.data import batches as module
 from torchmg.data.actions import Actions
 from torchmg.data.augment import augmentation_table, flip, margin, pad_crop
@@ -34,13 +35,13 @@ def split(n=40, channels=3, height=9, width=7):
 
 def batches(data, **options):
     channels = data.images.shape[1]
-    return Batches(data, **{"mean": MEAN[:channels], "std": STD[:channels], "batch_size": 8, **options})
+    return picture_batches(data, **{"mean": MEAN[:channels], "std": STD[:channels], "batch_size": 8, **options})
 
 
 def in_order(some, epoch=0):
     drawn = list(some.epoch(epoch))
     indices = torch.cat([batch.indices for batch in drawn])
-    return torch.cat([batch.images for batch in drawn])[indices.argsort()]
+    return torch.cat([batch.inputs for batch in drawn])[indices.argsort()]
 
 
 # ---- the tables
@@ -179,7 +180,7 @@ def test_a_picture_does_not_depend_on_its_company(name, seed, epoch, data):
     for rank in range(world):
         share = batches(some, **options, batch_size=batch_size, rank=rank, world=world)
         for batch in share.epoch(epoch, data.draw(st.integers(0, len(share)))):
-            assert torch.equal(batch.images, whole[batch.indices])
+            assert torch.equal(batch.inputs, whole[batch.indices])
     unshuffled = batches(some, **options, batch_size=batch_size, shuffle=False, channels_last=True)
     assert torch.equal(in_order(unshuffled, epoch), whole)
 
@@ -191,7 +192,7 @@ def test_the_margin_is_the_mean_colour():
     assert plan.rows is not None
     rows = plan.rows.clone()
     rows[:, :3] = torch.tensor([0, 0, 0])  # down and right by the whole padding, not mirrored
-    images = some.images(plan.chosen, rows)
+    images, _ = some.samples(plan.chosen, rows)
     assert (images[:, :, :2] == 0).all()
     assert (images[:, :, :, :2] == 0).all()
 
@@ -199,11 +200,11 @@ def test_the_margin_is_the_mean_colour():
 @pytest.mark.parametrize("name", ["crop_flip", "autoaugment", "randaugment"])
 def test_pixels_need_no_value_on_the_host(name, monkeypatch):
     """Meta tensors have shapes and no values: whatever asked for one, or for a shape that hangs on it, would raise."""
-    monkeypatch.setattr(module, "_fits", lambda images, device: True)
+    monkeypatch.setattr(module, "_fits", lambda size, device: True)
     some = batches(split(), augment=name, device="meta", channels_last=True)
     assert some.resident
     plan = next(some.plan(0))
-    images, labels = some.images(plan.chosen, plan.rows), some.labels(plan.chosen)
+    images, labels = some.samples(plan.chosen, plan.rows)
     assert images.device.type == labels.device.type == "meta"
     assert images.shape == (8, 3, 9, 7)
 
@@ -224,14 +225,14 @@ def test_a_cuda_graph_holds_the_pixels_which_are_those_of_the_cpu(name, shape):
     chosen, rows = plan.chosen.clone(), plan.rows.clone()
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
-        there.images(chosen, rows)
+        there.samples(chosen, rows)
     stream.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        images, labels = there.images(chosen, rows), there.labels(chosen)
+        images, labels = there.samples(chosen, rows)
     for plan, batch in zip(there.plan(1), here.epoch(1), strict=True):
         chosen.copy_(plan.chosen)
         rows.copy_(plan.rows)
         graph.replay()
-        assert torch.equal(images.cpu(), batch.images)
-        assert torch.equal(labels.cpu(), batch.labels)
+        assert torch.equal(images.cpu(), batch.inputs)
+        assert torch.equal(labels.cpu(), batch.targets)

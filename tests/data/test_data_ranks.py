@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from helpers import picture_batches
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchmg.data import Batches, ImageSplit
+from torchmg.data import ImageSplit
 from torchmg.data.batches import bounds, part
 from torchmg.errors import UsageError
 
@@ -18,7 +19,7 @@ def split(n):
 
 
 def batches(data, **options):
-    return Batches(data, mean=(0.5,), std=(0.2,), **options)
+    return picture_batches(data, mean=(0.5,), std=(0.2,), **options)
 
 
 @given(st.integers(0, 200), st.integers(0, 60), worlds)
@@ -54,14 +55,14 @@ def test_all_ranks_together_see_the_batches_of_one_process(data, world, seed, ep
     # one process may cut off a last batch that is too small for all ranks; the samples and their order are the same
     ones = list(alone.epoch(epoch, start))
     sizes = [len(parts[0].everyone) for parts in drawn]
-    for name in ("indices", "images", "labels"):
+    for name in ("indices", "inputs", "targets"):
         together = [torch.cat([getattr(own, name) for own in parts]) for parts in drawn]
         if drawn:
             assert torch.equal(torch.cat(together), torch.cat([getattr(batch, name) for batch in ones]))
         assert [len(values) for values in together] == sizes
     assert sizes[:-1] == [batch_size] * len(sizes[:-1])
     for parts in drawn:
-        assert min(len(own.labels) for own in parts) >= 2
+        assert min(len(own.targets) for own in parts) >= 2
         for own in parts:
             assert torch.equal(own.everyone, torch.cat([other.indices for other in parts]))
             assert own.everyone.device.type == "cpu"
@@ -73,8 +74,8 @@ def test_evaluation_is_cut_as_for_one_process_and_parts_may_be_empty(size, batch
     options = {"batch_size": batch_size, "shuffle": False}
     ranks = [batches(some, **options, rank=rank, world=world).epoch(0) for rank in range(world)]
     for alone, *parts in zip(batches(some, **options).epoch(0), *ranks, strict=True):
-        assert torch.equal(alone.images, torch.cat([own.images for own in parts]))
-        assert torch.equal(alone.labels, torch.cat([own.labels for own in parts]))
+        assert torch.equal(alone.inputs, torch.cat([own.inputs for own in parts]))
+        assert torch.equal(alone.targets, torch.cat([own.targets for own in parts]))
         assert all(torch.equal(own.everyone, alone.indices) for own in parts)
 
 

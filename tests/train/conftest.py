@@ -8,5 +8,5 @@ from torchmg.data.images import ImageSet
 def data(monkeypatch: pytest.MonkeyPatch) -> ImageSet:
     """`fit` trains on the small set, whatever the recipe says."""
     small = small_set()
-    monkeypatch.setattr("torchmg.train.model.load", lambda *_: small)
+    monkeypatch.setattr("torchmg.train.model.load", lambda *_, **__: small)
     return small

@@ -133,7 +133,7 @@ def test_checkpoints_that_do_not_fit(
 
 
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
-    progress = Progress(epoch=2, batch=3, step=13, loss_sum=1 / 3, correct=5, seen=7, order="abc", history=[{"a": 0.1}])
+    progress = Progress(epoch=2, batch=3, step=13, sums=[1 / 3, 7.0, 5.0], order="abc", history=[{"a": 0.1}])
     model, recipe, rng = {"w": torch.rand(3)}, {"lr": 0.1}, rng_states()
     rest = {"average": {"updates": 3}, "scaler": {"scale": 4.0}, "recipe": recipe, "environment": {"torch": "2"}}
     written = Checkpoint(progress, model, {"state": {}}, **rest, data={}, rng=rng)
@@ -270,7 +270,7 @@ def test_a_folder_that_refuses_new_names(checkpoint: Path, monkeypatch: pytest.M
 def test_weights_of_shared_tensors_travel(
     layout: Any, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("torchmg.data.sets.load", lambda *_: data)
+    monkeypatch.setattr("torchmg.data.sets.load", lambda *_, **__: data)
     options = ModelOptions(width=0.25, group_size=2, coarsest=4, transfer_weights="transpose")
     recipe = tiny_recipe(tmp_path, model="mgic_resnet20", options=options, layout=layout)
     run = fit(recipe, folder=tmp_path / "run", quiet=True)

@@ -51,7 +51,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchmg.train.model.load", lambda *_: small_set())
+        patch.setattr("torchmg.train.model.load", lambda *_, **__: small_set())
         return fit(recipe, folder=tmp_path_factory.mktemp("whole") / "run", quiet=True).folder
 
 
@@ -60,7 +60,7 @@ def half(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that stopped in its second epoch: last.ckpt is of step 7, previous.ckpt of step 6."""
     folder = tmp_path_factory.mktemp("half") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchmg.train.model.load", lambda *_: small_set())
+        patch.setattr("torchmg.train.model.load", lambda *_, **__: small_set())
         stop_at(patch, "torchmg.train.loop.order_hash", STEPS + 3)
         with pytest.raises(Stop):
             fit(recipe, folder=folder, checkpoint_seconds=0, quiet=True)
@@ -284,7 +284,7 @@ def test_any_damage(check: Any, which: str, half: Path, whole: Path, data: st.Da
 @given(data=st.data())
 def test_any_damage_and_on(half: Path, whole: Path, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch, copied(half) as run:
-        patch.setattr("torchmg.train.model.load", lambda *_: small_set())
+        patch.setattr("torchmg.train.model.load", lambda *_, **__: small_set())
         check_any(run, data, whole)
 
 

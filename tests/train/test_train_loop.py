@@ -40,16 +40,16 @@ def plain_training(recipe: Recipe, data: ImageSet, rate: Any) -> tuple[nn.Module
     )
     images = data.train.images.contiguous(memory_format=layout).float().div(255)
     images = (images - torch.tensor(data.mean)[:, None, None]) / torch.tensor(data.std)[:, None, None]
-    drawn = {"batch_size": recipe.batch_size, "mean": data.mean, "std": data.std}
-    drawn["channels_last"] = layout is torch.channels_last
+    drawn = {"batch_size": recipe.batch_size, "channels_last": layout is torch.channels_last}
     losses, step, clipped, averaged = [], 0, [], {}
     for epoch in range(recipe.epochs):
         order = epoch_order(recipe.seed, epoch, len(images))
         chosens = order.split(recipe.batch_size)
         batches = [images[chosen].contiguous(memory_format=layout) for chosen in chosens]
         if recipe.augment != "none":  # what augmentation does is tested with the data
-            ours = Batches(data.train, **drawn, augment=recipe.augment, seed=recipe.seed).epoch(epoch)
-            batches = [batch.images for batch in ours]
+            augmented = data.preparation(recipe.augment)
+            ours = Batches(data.train, augmented, **drawn, seed=recipe.seed).epoch(epoch)
+            batches = [batch.inputs for batch in ours]
         for chosen, batch in zip(chosens, batches, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step)

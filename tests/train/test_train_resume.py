@@ -79,7 +79,7 @@ def test_another_sample_order_is_named(recipe: Recipe, broken: Path) -> None:
 
 
 def test_the_order_hash_is_that_of_all_consumed_samples(data: ImageSet) -> None:
-    train = Batches(data.train, batch_size=40, seed=3, mean=data.mean, std=data.std)
+    train = Batches(data.train, data.preparation(), batch_size=40, seed=3)
     hashed = ""
     for batch in train.epoch(0):
         hashed = order_hash(hashed, batch.indices)
@@ -107,7 +107,7 @@ def test_other_data_is_refused(
 
     small = small_set()
     other = replace(small, **{part: altered(getattr(small, part))})
-    monkeypatch.setattr("torchmg.train.model.load", lambda *_: other)
+    monkeypatch.setattr("torchmg.train.model.load", lambda *_, **__: other)
     before = (broken / "last.ckpt").read_bytes()
     with pytest.raises(ResumeError, match=rf"differs in {key}\)") as caught:
         fit(recipe, folder=broken, quiet=True)
@@ -148,7 +148,7 @@ def test_a_finished_run_says_so_and_does_not_train(
 ) -> None:
     first = fit(recipe, folder=tmp_path / "run", quiet=True)
     before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
-    monkeypatch.setattr("torchmg.train.model.load", lambda *_: pytest.fail("it loads data"))
+    monkeypatch.setattr("torchmg.train.model.load", lambda *_, **__: pytest.fail("it loads data"))
     again = fit(recipe, folder=tmp_path / "run")
     written = json.loads((first.folder / "record.json").read_text())
     assert again.record == first.record == {key: written[key] for key in written if key != "sha256"}

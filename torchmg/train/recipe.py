@@ -279,8 +279,8 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
             crop=769,
         ),
         "mask_folder": Recipe(**SEGMENTING, data="mask_folder", batch_size=8, lr=0.05, augment="scale_crop_flip"),
-        # P "modelnet10": Recipe(**CLOUDS, data="modelnet10"),
-        # P "modelnet40": Recipe(**CLOUDS, data="modelnet40"),
+        "modelnet10": Recipe(**CLOUDS, data="modelnet10"),
+        "modelnet40": Recipe(**CLOUDS, data="modelnet40"),
         "functions": Recipe(**REGRESSING, data="functions"),
         "signed_distance": Recipe(**REGRESSING, data="signed_distance"),
         "features": Recipe(

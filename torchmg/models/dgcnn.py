@@ -1,0 +1,171 @@
+"""Classifiers of point clouds with dense graph convolutions or multigrid-in-channels ones (MGIC paper, Table 10).
+
+G-conv(3 -> 64), 2 x G-conv 64, MLP 64, 3 x G-conv 64, MLP 64, maximum over points, 3 x MLP 64, linear head. A G-conv
+is the chosen graph convolution with norm and ReLU, an MLP is a 1x1 convolution with norm and ReLU. Nothing is
+concatenated. Every G-conv has the graph of nearest neighbours among its own input's features, as in DGCNN (Wang et
+al. 2019). Our copy of the paper lacks the number of neighbours; 20 is DGCNN's.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Literal, Unpack, get_args
+
+from torch import Tensor, nn
+
+from torchmg.errors import UsageError
+from torchmg.hierarchy import check_choice
+from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
+from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.edge_conv import DiffConv, EdgeConv, GraphMGIC
+from torchmg.nn.knn import NeighbourGraph, check_cloud, edge_directions
+from torchmg.nn.mgic import MGICOptions, Part
+
+GraphConvName = Literal["edge", "diff"]
+"""Graph convolutions: `EdgeConv` and `DiffConv`."""
+NEIGHBOURS = 20
+"""Neighbours of a point in DGCNN for 1,024 points (Wang et al. 2019)."""
+AXES = 3
+"""Input channels that are coordinates; any further ones, such as normals, are features only."""
+
+
+class DGCNN(nn.Module):
+    """Graph convolutions, maximum over points, and a head, over clouds (batch, in_channels, points).
+
+    Logits are (batch, num_classes), and do not depend on the order of the points. `forward_features` returns the
+    features of all points after every layer. Built by `dgcnn` and `mgic_dgcnn`.
+
+    Raises:
+        UsageError: when called with no more points than neighbours, or in training with one cloud, whose pooled
+            features have no batch statistics.
+        ShapeError: when called with something else than clouds of `in_channels`.
+    """
+
+    def __init__(
+        self, layers: list[nn.Module], channels: int, num_classes: int, in_channels: int, neighbours: int
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.graph = NeighbourGraph(neighbours)
+        self.layers = nn.ModuleList(layers)
+        self.mlp = nn.Sequential(*(ConvNormAct(channels, channels, 1, dims=0) for _ in range(3)))
+        self.head = nn.Linear(channels, num_classes)
+        self.feature_info = [
+            FeatureInfo(num_chs=channels, reduction=1, module=f"layers.{index}") for index in range(len(layers))
+        ]
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """The features after every layer, (batch, num_chs, points) each."""
+        check_cloud(x, self.in_channels)
+        positions, features = x[:, :AXES], []
+        for layer in self.layers:
+            if isinstance(layer, ConvNormAct):
+                x = layer(x)
+            else:
+                graph = self.graph(x)
+                directions = (edge_directions(positions, graph),) if _wants_directions(layer) else ()
+                x = layer(x, graph, *directions)
+            features.append(x)
+        return features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (batch, num_classes)."""
+        if self.training and len(x) == 1:
+            raise UsageError("One cloud has no batch statistics after pooling; train on two or more, or call eval().")
+        return self.head(self.mlp(self.forward_features(x)[-1].amax(2)))
+
+    def parts(self) -> Iterator[Part]:
+        """Roles of what is not inside an MGIC block; a dense graph convolution is a relaxation on the finest level.
+
+        "graph" is the distances between all points, once for every graph convolution.
+        An MLP between graph convolutions leads from block to block, so it counts with the shortcuts.
+        """
+        yield Part("graph", "graph")
+        yield Part("layers.0", "stem")
+        for index, layer in enumerate(self.layers):
+            if index and isinstance(layer, EdgeConv | DiffConv):
+                yield Part(f"layers.{index}", "relax", 0)
+            elif isinstance(layer, ConvNormAct):
+                yield Part(f"layers.{index}", "shortcut")
+        yield from (Part(name, "head") for name in ("mlp", "head"))
+
+
+def dgcnn(
+    *,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    width: float = 1.0,
+    neighbours: int = NEIGHBOURS,
+    conv: GraphConvName = "edge",
+) -> DGCNN:
+    """The classifier with dense graph convolutions: 63,882 parameters.
+
+    Args:
+        num_classes: classes of the linear head.
+        in_channels: channels of a point; the first three are its coordinates.
+        width: multiplier on the 64 channels.
+        neighbours: of a point in every graph, itself excluded.
+        conv: "edge" (`EdgeConv`) or "diff" (`DiffConv`).
+
+    Raises:
+        UsageError: sizes below 1.
+        UnknownNameError: an unknown convolution; the message names the nearest.
+    """
+    (channels,) = scaled([64], width)
+    factory = _factory(conv, in_channels)
+    return _build(partial(factory, channels, channels), channels, num_classes, in_channels, neighbours, factory)
+
+
+def mgic_dgcnn(
+    *,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    width: float = 1.0,
+    neighbours: int = NEIGHBOURS,
+    conv: GraphConvName = "edge",
+    **block: Unpack[MGICOptions],
+) -> DGCNN:
+    """The same with graph convolutions that are multigrid in channels, all but the first.
+
+    Args:
+        num_classes: classes of the linear head.
+        in_channels: as in `dgcnn`.
+        width: as in `dgcnn`.
+        neighbours: as in `dgcnn`; one graph for all levels of a block.
+        conv: as in `dgcnn`.
+        **block: options of `MGICBlock`: groups of 8 and 16 channels on the coarsest level unless given.
+
+    Raises:
+        UsageError: as `dgcnn`, and sizes that `MGICBlock` refuses.
+        UnknownNameError: as `dgcnn`.
+    """
+    (channels,) = scaled([64], width)
+    factory = _factory(conv, in_channels)
+
+    def relax(level_channels: int, groups: int) -> nn.Module:
+        return factory(level_channels, level_channels, groups=groups)
+
+    layer = partial(GraphMGIC, channels, relax=relax, **block)
+    return _build(layer, channels, num_classes, in_channels, neighbours, factory)
+
+
+def _build(
+    layer: Callable[[], nn.Module],
+    channels: int,
+    num_classes: int,
+    in_channels: int,
+    neighbours: int,
+    factory: Callable[..., nn.Module],
+) -> DGCNN:
+    check_sizes(num_classes=num_classes, in_channels=in_channels, neighbours=neighbours)
+    first = [factory(in_channels, channels), layer(), layer(), ConvNormAct(channels, channels, 1, dims=1)]
+    second = [layer(), layer(), layer(), ConvNormAct(channels, channels, 1, dims=1)]
+    return DGCNN([*first, *second], channels, num_classes, in_channels, neighbours)
+
+
+def _factory(conv: GraphConvName, in_channels: int) -> Callable[..., nn.Module]:
+    check_choice("conv", conv, get_args(GraphConvName))
+    return EdgeConv if conv == "edge" else partial(DiffConv, axes=min(in_channels, AXES))
+
+
+def _wants_directions(layer: nn.Module) -> bool:
+    return any(isinstance(part, DiffConv) for part in layer.modules())
