@@ -29,8 +29,12 @@ def smallest_of_each_kind() -> set[str]:
 
 
 FAST = smallest_of_each_kind()
-DEEP = {"ghost_resnet56", "shufflenetv2_050", "mobilenetv3_small_cifar", "vit_cifar", "lraspp_mobilenetv3_small"}
-"""Of these, what takes long to trace and has a smaller relative of the same layers."""
+DEEP = {
+    *("ghost_resnet56", "shufflenetv2_050", "mobilenetv3_small_cifar", "vit_cifar"),
+    *("lraspp_mobilenetv3_small", "mgic_lraspp_mobilenetv3_small"),
+    *("function_mobilenetv3", "function_ghost", "dgcnn"),
+}
+"""Of these, what takes long to trace while a relative or tests of its own trace the same layers."""
 
 
 def models(names: Any, fast: set[str] = FAST) -> pytest.MarkDecorator:

@@ -15,8 +15,6 @@ from torchmg.models.registry import option_names
 
 INTERNAL = {"rows", "stem_stride", "reduced_tail"}
 """Of builders, for other builders: a name stands for them."""
-FOR_POINTS = {"neighbours", "conv"}
-"""Of the graph networks."""
 
 
 def test_the_catalogue_is_consistent() -> None:
@@ -115,7 +113,7 @@ def test_every_listed_option_is_accepted(name: str) -> None:
 def test_model_options_are_the_options_of_the_models_with_the_same_choices() -> None:
     fields = {field.name for field in dataclasses.fields(ModelOptions)}
     options = {name: set(option_names(entry)) for name, entry in MODELS.items()}
-    assert fields == set().union(*options.values(), FOR_POINTS) - {"num_classes", "in_channels"}
+    assert fields == set().union(*options.values()) - {"num_classes", "in_channels"}
     assert ModelOptions().given() == {}
     assert ModelOptions(width=0.5, stop="lt1").given() == {"width": 0.5, "stop": "lt1"}
 
@@ -133,7 +131,7 @@ def test_choices_are_those_of_the_models(name: str) -> None:
     for values in choices:
         mobile = values == list(typing.get_args(MobilePreset))
         fitting = [entry for entry in takers if ("mobilenetv3" in entry.name) == mobile or name != "preset"]
-        assert fitting or name in FOR_POINTS
+        assert fitting
         for model in sorted(fitting, key=lambda entry: entry.parameters)[:1]:
             for value in values:
                 torchmg.create(model.name, **ModelOptions(**{name: value}).given())

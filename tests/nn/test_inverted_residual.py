@@ -82,6 +82,8 @@ def test_parameters_are_the_closed_form(
 def test_groups_do_not_see_each_other_but_through_squeeze_and_excitation() -> None:
     for squeezed, others in ((None, False), (4, True)):
         block = InvertedResidual(8, 4, hidden=16, act=nn.Hardswish, squeezed=squeezed).double().eval()
+        if block.excite is not None:
+            nn.init.ones_(block.excite.squeeze.bias)  # its ReLU would hide a negative sum
         x = torch.randn(1, 8, 4, 4, dtype=torch.float64, requires_grad=True)
         (gradient,) = torch.autograd.grad(block(x)[0, 2].sum(), x)
         seen = gradient[0].abs().sum((1, 2)) > 0
@@ -117,10 +119,10 @@ def test_what_it_cannot_do(options: dict[str, int], error: type[Exception], mess
 def mgic(
     channels: int, hidden: int, kernel_size: int = 3, *, excite: bool = False, group_size: int = 64, coarsest: int = 64
 ) -> MGICBlock:
-    """A block of MobileNetV3's bottlenecks: squeeze and excitation, of a quarter, on the finest level."""
+    """A block of MobileNetV3's bottlenecks: squeeze and excitation, to a quarter in eights, on the finest level."""
 
     def relax(width: int, groups: int) -> nn.Module:
-        squeezed = hidden // 4 if excite and width == channels else None
+        squeezed = -(-hidden // 32) * 8 if excite and width == channels else None
         middle = hidden * width // channels
         return InvertedResidual(
             width, groups, hidden=middle, kernel_size=kernel_size, act=nn.Hardswish, squeezed=squeezed
@@ -188,7 +190,7 @@ def test_every_channel_of_a_block_sees_every_other(make: Callable[..., MGICBlock
     jacobian = torch.autograd.functional.jacobian(lambda x: block(x).sum((0, 2, 3)), x)
     assert isinstance(jacobian, torch.Tensor)
     assert jacobian[:, 0].abs().sum((2, 3)).gt(0).all()
-    assert not block.relax[0].project.conv.weight.shape[1] == block.hierarchy.channels  # pyright: ignore
+    assert block.relax[0].project.conv.weight.shape[1] != block.hierarchy.channels  # pyright: ignore
 
 
 def test_a_coarser_level_halves_the_hidden_width() -> None:

@@ -49,6 +49,27 @@ def test_steps_with_warm_up() -> None:
     assert found == pytest.approx([0.08 * (step + 1) for step in range(10)] + [0.8] * 10 + [0.08] * 20)
 
 
+@pytest.mark.parametrize("power", [0.0, 0.5, 0.9, 1.0, 3.0])
+def test_poly_is_a_power_of_what_is_left(power: float) -> None:
+    found = rates(schedule="poly", power=power)
+    assert found == pytest.approx([0.8 * (1 - step / 40) ** power for step in range(40)])
+    assert found[0] == 0.8
+    found = rates(schedule="poly", power=power, warmup_epochs=1)
+    assert found[:10] == pytest.approx([0.08 * (step + 1) for step in range(10)])
+    assert found[10:] == pytest.approx([0.8 * (1 - step / 30) ** power for step in range(30)])
+
+
+def test_poly_is_deeplabs_unless_told() -> None:
+    assert rates(schedule="poly") == rates(schedule="poly", power=0.9)
+    assert 0 < rates(schedule="poly")[-1] < 0.8 / 40**0.9 * 1.001
+
+
+def test_constant_stays_after_the_warm_up() -> None:
+    assert rates(schedule="constant") == [0.8] * 40
+    assert rates(schedule="constant", warmup_epochs=2)[20:] == [0.8] * 20
+    assert rates(schedule="constant", warmup_epochs=2)[:20] == pytest.approx([0.04 * (step + 1) for step in range(20)])
+
+
 def test_a_warm_up_that_is_as_long_as_the_run() -> None:
     assert rates(warmup_epochs=4) == pytest.approx([0.02 * (step + 1) for step in range(40)])
 

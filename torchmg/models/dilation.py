@@ -27,17 +27,31 @@ def dilate(backbone: nn.Module, output_stride: int) -> None:
         near = ", ".join(map(str, dict.fromkeys(reductions)))
         raise UsageError(f"output_stride={output_stride} is between feature maps; this backbone has {near}.")
     before = 1
-    for info in infos:
+    for info, convs in zip(infos, _stages(backbone, infos), strict=True):
         if info["reduction"] <= output_stride:
             continue
         after, strided = info["reduction"] // output_stride, False
-        for module in backbone.get_submodule(info["module"]).modules():
-            if not isinstance(module, nn.Conv2d):
-                continue
-            here = module.stride != (1, 1)
-            _spread(module, after if strided and not here else before)
-            module.stride, strided = (1, 1), strided or here
+        for conv in convs:
+            here = conv.stride != (1, 1)
+            _spread(conv, after if strided and not here else before)
+            conv.stride, strided = (1, 1), strided or here
         info["reduction"], before = output_stride, after
+
+
+def _stages(backbone: nn.Module, infos: list[FeatureInfo]) -> list[list[nn.Conv2d]]:
+    """The convolutions up to each feature map: a map's module may be the last of several of its resolution."""
+    stages: list[list[nn.Conv2d]] = [[] for _ in infos]
+    stage, inside = 0, False
+    for path, module in backbone.named_modules():
+        was, inside = inside, f"{path}.".startswith(f"{infos[stage]['module']}.")
+        if was and not inside:
+            stage += 1
+            if stage == len(infos):
+                break
+            inside = f"{path}.".startswith(f"{infos[stage]['module']}.")
+        if isinstance(module, nn.Conv2d):
+            stages[stage].append(module)
+    return stages
 
 
 def _spread(conv: nn.Conv2d, dilation: int) -> None:

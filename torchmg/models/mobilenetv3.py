@@ -115,6 +115,8 @@ HEAD: Mapping[Size, int] = MappingProxyType({"large": 1280, "small": 1024})
 """Width of the classifier's inner layer."""
 TAIL = 6
 """Channels of the last convolution over those of the last row."""
+EPS, MOMENTUM = 0.001, 0.01
+"""Of the dense networks' norms (Howard et al. 2019, section 6.1.1: a momentum of 0.99 for what was)."""
 PRESETS: Mapping[str, MGICOptions] = MappingProxyType(
     {
         "paper": MGICOptions(stop="le", group_rule="ceil", group_size=64, coarsest=64),
@@ -200,17 +202,20 @@ def mobilenetv3(
     num_classes = num_classes if num_classes is not None else (1000 if stem_stride > 1 else 10)
     check_sizes(num_classes=num_classes, in_channels=in_channels, stem_stride=stem_stride)
     table = _scaled_rows(size, rows, width, reduced_tail)
-    norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)
 
     def block(channels: int, row: Bneck) -> list[nn.Module]:
         act = "HS" if row.hswish else "RE"
         sizes = (channels, row.kernel_size, row.hidden, row.channels, row.excite, act, row.stride)
-        return [Dense(InvertedResidualConfig(*sizes, dilation=1, width_mult=1.0), norm)]
+        return [Dense(InvertedResidualConfig(*sizes, dilation=1, width_mult=1.0), nn.BatchNorm2d)]
 
     model = _network(size, table, block, num_classes, in_channels, width, nn.Hardswish, "wide", stem_stride)
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.eps, module.momentum = EPS, MOMENTUM
     return model
 
 

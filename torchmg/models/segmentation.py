@@ -7,6 +7,7 @@ from typing import Literal, Protocol, Unpack, get_args
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchmg.errors import UsageError
 from torchmg.hierarchy import check_choice
 from torchmg.models.dilation import dilate
 from torchmg.models.mobilenetv3 import MGICMobileOptions, Size, mgic_mobilenetv3, mobilenetv3
@@ -104,8 +105,8 @@ class Segmenter(nn.Module):
         output_stride: input size over that of the coarsest map: 8, 16 or 32.
 
     Raises:
-        UsageError: fewer than one class, an output stride that the backbone cannot have.
-        UnknownNameError: an unknown head.
+        UsageError: fewer than one class, no backbone, an output stride that the backbone cannot have.
+        UnknownNameError: an unknown head or output stride; the message names the nearest.
     """
 
     def __init__(self, backbone: nn.Module, head: HeadName, classes: int, output_stride: int = 16) -> None:
@@ -113,6 +114,11 @@ class Segmenter(nn.Module):
         check_sizes(num_classes=classes)
         check_choice("head", head, get_args(HeadName))
         check_choice("output_stride", str(output_stride), tuple(map(str, RATES)))
+        if not isinstance(getattr(backbone, "feature_info", None), list) or not hasattr(backbone, "forward_features"):
+            raise UsageError(
+                f"A {type(backbone).__name__} is no backbone: a segmenter needs forward_features and feature_info, "
+                "as torchmg's models for images have them."
+            )
         dilate(backbone, output_stride)
         if hasattr(backbone, "head"):
             backbone.head = nn.Identity()
@@ -194,6 +200,7 @@ def mgic_lraspp(
         UsageError: as `mgic_mobilenetv3` and `Segmenter`.
     """
     check_sizes(num_classes=num_classes)
+    check_choice("size", size, get_args(Size))
     sizes: MGICMobileOptions = {**SEGMENTATION[size], **options}
     backbone = mgic_mobilenetv3(
         size, in_channels=in_channels, width=width, rows="mobilenetv3", reduced_tail=True, **sizes
