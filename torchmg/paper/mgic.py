@@ -55,7 +55,7 @@ def _without_rows(number: int, title: str, note: str) -> PaperTable:
 def _built(*names: str) -> str:
     """Which of these models there are, for tables that have no numbers to compare with."""
     found = [name for name in names if name in MODELS]
-    return f"torchmg builds {', '.join(found)}; torchmg info NAME counts one." if found else "Not built yet."
+    return f"torchmg builds {', '.join(found)}; torchmg count NAME counts one." if found else "Not built yet."
 
 
 CODE = "With the stop and group rules of the authors' published code (--preset reference_code)."

@@ -13,12 +13,15 @@ from torchmg.paper.rows import Accuracy, Network, PaperTable, Row, printed
 HAN = "A rival's row, with the numbers of its own paper (Han et al., GhostNet, CVPR 2020)."
 FITTED = (
     "The MGIC rows stand beside --preset table13, which was chosen to fit the printed parameters of Tables 7 and 13: "
-    "at most as many groups as nominal, squeeze and excitation to 1/8 of the hidden width, a classifier that follows "
-    "the width below 1 too. All 14 counts then lie within 3.5 %, but nothing in the paper or its authors' code "
+    "at most width / s_g groups, rounded up, squeeze and excitation to 1/8 of the hidden width, a classifier that "
+    "follows the width below 1 too. All 14 counts then lie within 3.5 %, but nothing in the paper or its authors' code "
     "supports the 1/8. With squeeze and excitation to 1/4, Table 6 cannot give the 4.2M of Table 13: without any "
     "coarse level, transfer, shortcut or stem it has 4.385M."
 )
-BUDGET = "--preset budget_140m has groups and coarsest width of 32, squeeze and excitation on the finest level only"
+BUDGET = (
+    "--preset budget_140m has groups and coarsest width of 32, squeeze and excitation on the finest level only: "
+    "near the printed parameters and MACs at width 1, but not with the printed sizes."
+)
 ODD = (
     "Widths such as 40, and hidden widths such as 184, halve to odd numbers before they come down to s_c; "
     "there channels are coupled fully."
@@ -30,7 +33,7 @@ def _width(
 ) -> tuple[Row, Row]:
     """The rows of a width of Table 7: with h-swish, which has the accuracy, and without."""
     label, scale = f"MGIC-MobileNetV3 {width}x", float(width)
-    others = f"MACs with --preset paper: {text}. {BUDGET}: {budget}."
+    others = f"--preset paper: {text}. --preset budget_140m, at other sizes: {budget}."
 
     def network(act: str | None) -> Network:
         given = {"width": None if scale == 1 else scale, "act": act}
@@ -62,7 +65,7 @@ TABLE_7 = PaperTable(
             printed("5.4M"),
             Network("mobilenetv3_large", "imagenet"),
             macs=printed("219M"),
-            note="torchvision's.",
+            note="torchvision's network.",
         ),
         Row(
             "MobileNetV3-Large 0.75x",
@@ -78,16 +81,13 @@ TABLE_7 = PaperTable(
             macs=printed("141M"),
             note=HAN,
         ),
-        *_width("0.6", "2.3M", "48M", "45M", "67.0", "86.5M", "3.20M parameters, 77.1M MACs"),
-        *_width(
-            *("1.0", "5.2M", "145M", "138M", "74.8", "173.6M"),
-            "5.18M parameters, 139.4M MACs, which is the budget of this row but not with its sizes",
-        ),
-        *_width("1.2", "7.1M", "233M", "217M", "76.1", "238.3M", "7.09M parameters, 206.0M MACs"),
+        *_width("0.6", "2.3M", "48M", "45M", "67.0", "3.43M, 86.5M MACs", "3.20M, 77.1M MACs"),
+        *_width("1.0", "5.2M", "145M", "138M", "74.8", "5.95M, 173.6M MACs", "5.18M, 139.4M MACs"),
+        *_width("1.2", "7.1M", "233M", "217M", "76.1", "8.27M, 238.3M MACs", "7.09M, 206.0M MACs"),
     ),
-    note=f"{FITTED} No configuration known to us has the printed MACs. Ours count convolutions and linear layers, so "
-    "that they do not depend on the activation; the paper charges something for h-swish. Printed MACs grow faster "
-    "than the square of the width. The accuracies of the dense networks are not available to us.",
+    note=f"{FITTED} {BUDGET} No configuration known to us has both the printed parameters and MACs. Our MACs count "
+    "convolutions and linear layers, so that they do not depend on the activation; the printed ones charge something "
+    "for h-swish, and grow faster than the square of the width. The accuracies of the dense networks are not available to us.",
 )
 
 TABLE_9 = PaperTable(
@@ -146,7 +146,7 @@ TABLE_13 = PaperTable(
         _sizes(4, 4, "4.2M", ODD),
         _sizes(8, 8, "4.3M"),
         _sizes(16, 16, "4.5M"),
-        _sizes(32, 32, "4.9M", f"{BUDGET}: 5.18M at these sizes."),
+        _sizes(32, 32, "4.9M", "--preset budget_140m, which has these sizes, gives 5.18M."),
     ),
     note=f"{FITTED} The printed accuracies and MACs are not available to us.",
 )
