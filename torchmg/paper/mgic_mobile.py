@@ -87,7 +87,8 @@ TABLE_7 = PaperTable(
     ),
     note=f"{FITTED} {BUDGET} No configuration known to us has both the printed parameters and MACs. Our MACs count "
     "convolutions and linear layers, so that they do not depend on the activation; the printed ones charge something "
-    "for h-swish, and grow faster than the square of the width. The accuracies of the dense networks are not available to us.",
+    "for h-swish, and grow faster than the square of the width. The accuracies of the dense networks "
+    "are not available to us.",
 )
 
 TABLE_9 = PaperTable(
