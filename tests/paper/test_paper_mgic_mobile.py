@@ -79,7 +79,7 @@ def test_rivals(name: str, label: str, expected: tuple[int, str, int, str]) -> N
 
 
 def test_the_fitted_preset_is_as_near_as_the_notes_say_and_nearer_than_the_text() -> None:
-    """At most 3.5 %. The text is asked where the fitted preset is worst and best; it is 8 % off at the least."""
+    """At most 3.5 %. The text is asked where the fitted preset is worst and best; it is 14 % off at the least."""
     rows = [*TABLES["mgic-7"].rows[3::2], *TABLES["mgic-13"].rows]
     assert len(rows) == 14
     for row in rows:
@@ -87,7 +87,7 @@ def test_the_fitted_preset_is_as_near_as_the_notes_say_and_nearer_than_the_text(
     for row in (*rows[:3], rows[8], rows[9], rows[-1]):
         text = by_the_text(row)
         assert text is not None
-        assert text / row.parameters.value > 1.08, row.label
+        assert text / row.parameters.value > 1.14, row.label
 
 
 @pytest.mark.parametrize(("width", "budget"), [("0.6", 3_201_424), ("1.0", 5_175_714), ("1.2", 7_087_400)])
