@@ -1,18 +1,20 @@
 """Which runs belong to a row, and how what they reached is shown."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import torchmg
 from torchmg.errors import CheckpointError, UsageError
-from torchmg.models.options import ModelOptions
+from torchmg.models.options import ModelOptions, Preset
 from torchmg.paper import TABLES
-from torchmg.paper.measured import DEFAULTS, Measured, load, of_row
-from torchmg.paper.rows import PaperTable, Row
+from torchmg.paper.measured import DEFAULTS, OF_PRESETS, Measured, load, of_row, resolved
+from torchmg.paper.rows import Network, PaperTable, Row
 from torchmg.paper.show import for_people, for_programs
 from torchmg.tables import Table
 from torchmg.train.recipe import Recipe, recipe
@@ -36,11 +38,52 @@ def cells(table: Table, label: str) -> dict[str, object]:
     return next(dict(zip(table.columns, row, strict=True)) for row in table.rows if label in row)
 
 
-@pytest.mark.parametrize("model", DEFAULTS)
-def test_defaults_are_those_of_the_builders(model: str) -> None:
+def built(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Shapes of all tensors, and what every module says of itself, such as groups and activations."""
     with torch.device("meta"):
-        plain, named = (torchmg.create(model, **options).state_dict() for options in ({}, DEFAULTS[model]))
-    assert {key: value.shape for key, value in plain.items()} == {key: value.shape for key, value in named.items()}
+        made = torchmg.create(model, **options)
+    return {name: tensor.shape for name, tensor in made.state_dict().items()} | {"modules": str(made)}
+
+
+@pytest.mark.parametrize("given", [*((model, None) for model in DEFAULTS), *OF_PRESETS])
+def test_defaults_are_those_of_the_builders(given: tuple[str, Preset | None]) -> None:
+    model, preset = given
+    options = ModelOptions(preset=preset)
+    assert built(model, options.given()) == built(model, resolved(model, options))
+
+
+def test_whatever_a_row_sets_has_a_default_if_there_is_one_to_name() -> None:
+    networks = [row.ours for table in TABLES.values() for row in table.rows if isinstance(row.ours, Network)]
+    without = {
+        (ours.model, option)
+        for ours in networks
+        for option in ours.options.given()
+        if option not in resolved(ours.model, ModelOptions())
+    }
+    assert without == {("mgnet18", "group_size")}, "all channels, whatever their number"
+
+
+@pytest.mark.parametrize(
+    ("table", "model", "given", "printed"),
+    [
+        ("mgic-12", "mgic_resnet56", {"preset": "reference_code", "group_size": 16}, ["0.53M"]),
+        ("mgic-12", "mgic_resnet56", {"group_size": 16, "coarsest": 16}, ["0.47M"]),
+        ("mgic-12", "mgic_resnet56", {"preset": "two_level", "coarsest": 64}, ["0.41M"]),
+        ("mgic-12", "mgic_resnet56", {"preset": "two_level", "coarsest": 16}, []),
+        ("mgic-13", "mgic_mobilenetv3_large", {"preset": "table13"}, ["5.2M"]),
+        ("mgic-7", "mgic_mobilenetv3_large", {"preset": "table13", "coarsest": 64}, ["5.2M"]),
+        ("mgic-7", "mgic_mobilenetv3_large", {"preset": "budget_140m"}, []),
+        ("mgic-9", "mgic_lraspp_mobilenetv3_large", {"stop": "lt1"}, ["1.67M"]),
+        ("mgic-9", "mgic_lraspp_mobilenetv3_large", {"stop": "le"}, []),
+    ],
+)
+def test_a_run_that_names_or_leaves_out_a_default_belongs(
+    table: str, model: str, given: dict[str, Any], printed: list[str]
+) -> None:
+    rows = TABLES[table].rows
+    data = next(row.ours.data for row in rows if isinstance(row.ours, Network))
+    run = Measured(recipe(f"{data}_{model}", options=ModelOptions(**given)), (80.0,), (81.0,))
+    assert [row.parameters.text for row in rows if of_row(row, TABLES[table], [run])] == printed
 
 
 @pytest.mark.parametrize(

@@ -22,19 +22,39 @@ from torchmg.train.scores import score_of
 NOT_YET = "not yet"
 """What stands for accuracies that we could measure and have not."""
 
-_MGNET: Mapping[str, Any] = MappingProxyType({"width": 1.0, "share": "level", "norms": "use"})
+_MGNET: Mapping[str, Any] = MappingProxyType({"share": "level", "norms": "use"})
 _MGIAD: Mapping[str, Any] = MappingProxyType({**_MGNET, "group_size": 8, "eta_pre": 1, "eta_post": 1})
+_SEGMENTER: Mapping[str, Any] = MappingProxyType({"preset": "paper", "group_rule": "floor", "act": "hswish"})
 DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "mgnet18": {**_MGNET, "steps": 2},
         "mgnet20": {**_MGNET, "steps": 3},
         "mgiad18": {**_MGIAD, "coarsest": 64},
         "mgiad20": {**_MGIAD, "coarsest": 16},
-        "mgic_resnet56": {"width": 1.0, "preset": "paper", "group_size": 8},
-        "mgic_resnet50": {"width": 1.0, "preset": "paper", "group_size": 32, "coarsest": 64},
+        "mgic_resnet56": {"preset": "paper", "group_size": 8, "coarsest": 16},
+        "mgic_resnet50": {"preset": "paper", "group_size": 32, "coarsest": 64},
+        "mgic_mobilenetv3_large": {"preset": "paper", "group_size": 64, "coarsest": 64, "act": "hswish"},
+        "mgic_lraspp_mobilenetv3_small": {
+            **_SEGMENTER,
+            "stop": "le",
+            "group_size": 16,
+            "coarsest": 16,
+            "se_levels": "finest",
+        },
+        "mgic_lraspp_mobilenetv3_large": {
+            **_SEGMENTER,
+            "stop": "lt1",
+            "group_size": 32,
+            "coarsest": 64,
+            "se_levels": "all",
+        },
     }
 )
 """What the options that rows set are when nobody sets them, so that a run that names a default belongs too."""
+OF_PRESETS: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
+    {("mgic_resnet56", "two_level"): {"coarsest": 64}}
+)
+"""(Model, preset) -> the defaults that are the preset's own."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +128,18 @@ def measurable(row: Row) -> bool:
     return isinstance(row.ours, Network) and row.ours.data in DATASETS
 
 
+def resolved(model: str, options: ModelOptions) -> dict[str, Any]:
+    """Options with the defaults of their model and preset, so that equal networks have equal options.
+
+    Only options that a row sets have defaults here; widths compare as numbers.
+    """
+    given = options.given()
+    own = DEFAULTS.get(model, {})
+    preset = given.get("preset", own.get("preset", ""))
+    return {"width": 1.0, **own, **OF_PRESETS.get((model, preset), {}), **given}
+
+
 def _same(recipe: Recipe, ours: Network) -> bool:
     if (recipe.model, recipe.data) != (ours.model, ours.data):
         return False
-    return _resolved(ours.model, recipe.options) == _resolved(ours.model, ours.options)
-
-
-def _resolved(model: str, options: ModelOptions) -> dict[str, Any]:
-    """Options with the defaults of their model; widths compare as numbers."""
-    return {**DEFAULTS.get(model, {}), **options.given()}
+    return resolved(ours.model, recipe.options) == resolved(ours.model, ours.options)

@@ -48,6 +48,12 @@ class Printed:
         return f"{100 * (count / self.value - 1):+.1f} %"
 
 
+def printed(text: str) -> Printed:
+    """A number that ends in M or G, such as `0.53M`, `91M` and `1.6G`, known to its last printed digit."""
+    decimals = len(text.rstrip("MG").partition(".")[2])
+    return Printed(text, FACTORS[text[-1]] // 10**decimals)
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """Accuracies as printed, in percent; decimal numbers, so that no digit appears that is not in the paper."""
