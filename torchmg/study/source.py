@@ -157,7 +157,7 @@ def _taken(model: nn.Module, layer: str, data: DataSet, split: Any, count: int) 
         features = extract_features(model, inputs, layer)
         if features.shape[1] != CHANNELS:
             raise UsageError(
-                f"The layer '{layer}' has {features.shape[1]} channels; the transfers code {CHANNELS}, as in the paper. "
+                f"The layer '{layer}' has {features.shape[1]} channels; transfers code {CHANNELS}, as in the paper. "
                 "Take a network with a layer of as many, such as resnet18_cifar and its stem."
             )
         yield features
