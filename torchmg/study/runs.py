@@ -1,0 +1,107 @@
+"""The runs of a study: each in its own folder, finished ones not again, one line of progress for all."""
+
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from torchmg.data.sets import loaded_once
+from torchmg.errors import InterruptedRunError
+from torchmg.train.loop import fit
+from torchmg.train.recipe import Recipe
+
+PLAIN_SECONDS = 30.0
+"""Away from a terminal, the shortest time between two lines."""
+CHECKPOINT_SECONDS = 600.0
+"""Runs of minutes are saved at the end of every epoch anyway, and when they are interrupted."""
+
+
+def train_all(
+    recipes: Mapping[str, Recipe],
+    out: Path,
+    *,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Train recipes one after the other, each in `out / name`; the records by name.
+
+    Data are read once for all. What is finished is not trained again.
+
+    Args:
+        recipes: name of the folder -> what to train in it.
+        out: where the folders are made.
+        data_dir: as in `torchmg.fit`.
+        device: as in `torchmg.fit`.
+        quiet: no progress on standard error.
+
+    Raises:
+        InterruptedRunError: Ctrl-C; the message names the folder to continue in.
+        ResumeError: a folder holds a run of another recipe.
+    """
+    records = {}
+    with _Line(len(recipes), quiet) as line, loaded_once():
+        for name, recipe in recipes.items():
+            line.begin(name)
+            try:
+                run = fit(
+                    recipe,
+                    folder=out / name,
+                    data_dir=data_dir,
+                    device=device,
+                    checkpoint_seconds=CHECKPOINT_SECONDS,
+                    quiet=True,
+                )
+            except (InterruptedRunError, KeyboardInterrupt) as error:
+                raise InterruptedRunError(
+                    f"Stopped in {name}, {len(records)} of {len(recipes)} runs are finished, all saved in {out}. "
+                    f"Continue: the same command with --out {shlex.quote(str(out))}"
+                ) from error
+            records[name] = run.record
+            line.finished()
+    return records
+
+
+class _Line:
+    """How many runs are finished, on standard error: a bar on a terminal, elsewhere a line now and then."""
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        console = Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=quiet or not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=total)
+        self._total, self._done, self._name = total, 0, ""
+        self._spoken = time.monotonic()
+
+    def __enter__(self) -> "_Line":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begin(self, name: str) -> None:
+        """Show which run is being trained."""
+        self._name = name
+        self._bar.update(self._task, description=name)
+
+    def finished(self) -> None:
+        """Count one more."""
+        self._done += 1
+        self._bar.advance(self._task)
+        now = time.monotonic()
+        if self._bar.disable and (now - self._spoken >= PLAIN_SECONDS or self._done == self._total):
+            self._spoken = now
+            self._bar.console.print(f"{self._done} of {self._total} runs, last {self._name}", markup=False)
