@@ -1,0 +1,75 @@
+"""`torchmg study` from the arguments to the files."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from torchmg import cli
+from torchmg.data.functions import load_functions
+from torchmg.errors import UsageError
+from torchmg.study.features import GROUP_SIZES
+from torchmg.study.functions import CHANNELS, DATA, NETWORKS
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_functions(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    small = load_functions(points=60)
+    monkeypatch.setattr("torchmg.train.model.load", lambda *_, **__: small)
+    words = "study functions --models function_mgic --channels 16 --folds 1 --epochs 1 --out o --device cpu --quiet"
+    assert cli.run([*words.split(), "--json", "--csv", "rows.csv"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert [(row["model"], row["channels"], row["folds"]) for row in read["rows"]] == [("function_mgic", 16, 1)]
+    assert read["folder"] == "o"
+    assert all(Path(file).is_file() for file in read["files"])
+    assert Path("rows.csv").read_bytes() == Path("o/functions.csv").read_bytes()
+    assert cli.run(words.split()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "functions, 1 epochs, 1 of 10 folds"
+    assert lines[-3:] == read["files"]
+
+
+def test_features(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    words = "study features --model resnet18_cifar --images 8 --group-sizes 4 --epochs 1 --out o --device cpu --quiet"
+    assert cli.run([*words.split(), "--json"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert [(row["group_size"], row["parameters"]) for row in read["rows"]] == [(4, 448)]
+    assert all(Path(file).is_file() for file in read["files"])
+    with Path("o/features.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["relative_mse"]) == read["rows"][0]["relative_mse"]
+
+
+def test_defaults_are_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchmg.cli.study import Features, Functions
+
+    assert (Functions.models, Functions.channels) == (NETWORKS, CHANNELS)
+    assert Features.group_sizes == GROUP_SIZES
+    assert Functions.__annotations__["data"].__args__ == DATA
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("functions --channels 20", "Nearest: 16, 32"),
+        ("functions --models resnet20", "no model 'resnet20'"),
+        ("features", "--run"),
+        ("features --model resnet18_cifar --group-sizes 5", "got 5"),
+    ],
+)
+def test_bad_arguments(words: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        cli.run(["study", *words.split()])
+    assert not list(Path().iterdir())
+
+
+def test_a_study_that_does_not_exist() -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.run(["study", "networks"])
+    assert caught.value.code == 2
