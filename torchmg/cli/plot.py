@@ -1,13 +1,14 @@
 """`torchmg plot`: pictures of runs and of models, each with the numbers behind it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from torchmg.cli.model import ModelArguments
+from torchmg.cli.place import Place
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,26 @@ class Hierarchy:
     """Print the file names and the rows as JSON."""
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What runs make of test samples: masks beside pictures and labels, or clouds with their classes."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run folders on the same data: segmentation, or point clouds."""
+    samples: int = 4
+    """Test samples, evenly spaced."""
+    place: Annotated[Place, tyro.conf.OmitArgPrefixes] = field(default_factory=Place)
+    out: Path = Path("predictions")
+    """File name without ending: .png, .svg and .csv are written."""
+    json: bool = False
+    """Print the file names and the rows as JSON."""
+
+
 Kinds = (
     Annotated[Curves, tyro.conf.subcommand("curves")]
     | Annotated[Tradeoff, tyro.conf.subcommand("tradeoff")]
     | Annotated[Hierarchy, tyro.conf.subcommand("hierarchy")]
+    | Annotated[Predictions, tyro.conf.subcommand("predictions")]
 )
 
 
@@ -68,6 +85,9 @@ def main(arguments: Sequence[str]) -> int:
         picture = plot.curves(args.runs, args.out)
     elif isinstance(args, Tradeoff):
         picture = plot.tradeoff(args.results, args.out, args.x)
+    elif isinstance(args, Predictions):
+        where = {"data_dir": args.place.data_dir, "device": args.place.device}
+        picture = plot.predictions(args.runs, args.out, samples=args.samples, **where)
     else:
         from torchmg.models.user import build
 

@@ -57,8 +57,6 @@ class ModelOptions:
     coarsest: int | None = None
     """Width at which channels are fully coupled (MGIC models; default 16, for ImageNet 64; MGiaD: 64 for mgiad18,
     16 for mgiad20)."""
-    channels: int | None = None
-    """Last width of the function networks (default 64)."""
     width: float | None = None
     """Multiplier on every stage's width (default 1)."""
     channels: int | None = None

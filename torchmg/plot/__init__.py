@@ -7,7 +7,18 @@ from torchmg.plot.learning import curves
 from torchmg.plot.levels import hierarchy
 from torchmg.plot.picture import Picture, check_drawing
 from torchmg.plot.points import Point, draw_tradeoff
+from torchmg.plot.predictions import predictions
 from torchmg.plot.results import tradeoff
 from torchmg.plot.scaling import draw_scaling
 
-__all__ = ["Picture", "Point", "check_drawing", "curves", "draw_scaling", "draw_tradeoff", "hierarchy", "tradeoff"]
+__all__ = [
+    "Picture",
+    "Point",
+    "check_drawing",
+    "curves",
+    "draw_scaling",
+    "draw_tradeoff",
+    "hierarchy",
+    "predictions",
+    "tradeoff",
+]
