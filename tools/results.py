@@ -50,7 +50,8 @@ def model(recipe: dict) -> str:
 def epochs(recipe: dict) -> str:
     """How many, and of how many where the run was shorter than our recipe for its data."""
     whole = BASES[recipe["data"]].epochs
-    return f"{recipe['epochs']} of {whole}" if recipe["epochs"] < whole else str(recipe["epochs"])
+    shown = f"{recipe['epochs']} of {whole}" if recipe["epochs"] < whole else str(recipe["epochs"])
+    return f"{shown}, {recipe['subset']:,} samples" if recipe.get("subset") else shown
 
 
 def verified(record: dict) -> str:

@@ -22,8 +22,12 @@ def closed_form(family: str, channels: int, group_size: int, coarsest: int) -> C
         return relaxation_cost("residual", whole)
     if family == "mgnet":
         return relation_cost(whole, steps=2)
+    if family == "mlp":
+        return relaxation_cost("mlp", whole, dims=0)
     if family == "mgic":
         costs = Hierarchy(channels, group_size, coarsest).costs()
+    elif family == "mgic_mlp":
+        costs = Hierarchy(channels, group_size, coarsest).costs("mlp", dims=0)
     else:
         levels = Hierarchy(channels, group_size, coarsest, stop="ge", transfer_groups="pair")
         costs = sic_costs(levels, Cycle("V", 1, 1, solve=2))
@@ -39,8 +43,8 @@ def test_counts_are_the_closed_form_s(group_size: int, coarsest: int) -> None:
 
 
 def test_exponents_of_the_default_range() -> None:
-    exponents = {s.family: (s.parameters.fit(), s.macs.fit()) for s in scaling(("dense", "mgic", "mgnet", "mgiad"))}
-    for family, expected in {"dense": 2.0, "mgnet": 2.0, "mgic": 1.0, "mgiad": 1.0}.items():
+    exponents = {s.family: (s.parameters.fit(), s.macs.fit()) for s in scaling(tuple(FAMILIES))}
+    for family, expected in {"dense": 2, "mgnet": 2, "mlp": 2, "mgic": 1, "mgiad": 1, "mgic_mlp": 1}.items():
         assert [round(fit.exponent, 2) for fit in exponents[family]] == [expected, expected]
         assert all(fit.settled and fit.end == 1024 for fit in exponents[family])
 
@@ -108,7 +112,7 @@ def test_tables() -> None:
         (["dense"], [], r"got none"),
         (["dense"], [0, 64], r"1 to 65,536; got 0"),
         (["dense"], [64, 2**17], r"got 131072"),
-        ([], [64, 128], r"at least one family: dense, mgic, mgnet, mgiad"),
+        ([], [64, 128], r"at least one family: dense, mgic, mgnet, mgiad, mlp, mgic_mlp"),
         (["mgic"], [64, 128], r"group_size must be"),
     ],
 )

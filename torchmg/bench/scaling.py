@@ -18,7 +18,7 @@ from torchmg.errors import UsageError
 from torchmg.hierarchy import check_choice
 from torchmg.nn.mgic import MGICBlock
 from torchmg.nn.mgnet import DataFeature
-from torchmg.nn.relax import Residual
+from torchmg.nn.relax import FeedForward, Residual
 from torchmg.nn.sic import SiC
 from torchmg.tables import Table
 
@@ -43,6 +43,19 @@ class FromZero(nn.Module):
         return self.solver(torch.zeros_like(f), f)
 
 
+class AtEveryPlace(nn.Module):
+    """A block of vectors (batch, channels) at every place of a map (batch, channels, height, width), shapes kept."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The block's result at every place."""
+        vectors = x.movedim(1, -1)
+        return self.block(vectors.flatten(0, -2)).view_as(vectors).movedim(-1, 1)
+
+
 Builder = Callable[[int, int, int], nn.Module]
 FAMILIES: Mapping[str, Builder] = MappingProxyType(
     {
@@ -51,6 +64,10 @@ FAMILIES: Mapping[str, Builder] = MappingProxyType(
         "mgnet": lambda channels, group_size, coarsest: FromZero(DataFeature(channels)),
         "mgiad": lambda channels, group_size, coarsest: FromZero(
             SiC(channels, group_size=group_size, coarsest=coarsest)
+        ),
+        "mlp": lambda channels, group_size, coarsest: AtEveryPlace(FeedForward(channels)),
+        "mgic_mlp": lambda channels, group_size, coarsest: AtEveryPlace(
+            MGICBlock(channels, relax="mlp", dims=0, group_size=group_size, coarsest=coarsest)
         ),
     }
 )
@@ -126,7 +143,8 @@ def scaling(
 
     Args:
         families: names in `FAMILIES`: `dense` is a basic ResNet block, `mgic` the block that replaces it, `mgnet` two
-            fully coupled smoothing steps on A u = f from u = 0, `mgiad` the cycle over widths that replaces them.
+            fully coupled smoothing steps on A u = f from u = 0, `mgiad` the cycle over widths that replaces them, `mlp`
+            a transformer's feed-forward layer, `mgic_mlp` the block that replaces it.
         widths: at least two, in any order.
         group_size: of the multigrid families.
         coarsest: width of full coupling in the multigrid families; its square is the part that does not grow, so that

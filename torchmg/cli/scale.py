@@ -15,8 +15,8 @@ from torchmg.errors import UsageError
 class Arguments:
     """Count one block of each family at several widths, fit the exponents, draw them."""
 
-    family: tuple[Literal["dense", "mgic", "mgnet", "mgiad"], ...] = ("dense", "mgic", "mgiad")
-    """Fully coupled (dense, mgnet) and multigrid (mgic, mgiad) blocks."""
+    family: tuple[Literal["dense", "mgic", "mgnet", "mgiad", "mlp", "mgic_mlp"], ...] = ("dense", "mgic", "mgiad")
+    """Fully coupled (dense, mgnet, mlp) and multigrid (mgic, mgiad, mgic_mlp) blocks."""
     channels: str = "64:1024"
     """Widths: from:to in doublings, or a list such as 48,96,192."""
     group_size: int = 8

@@ -1,4 +1,4 @@
-"""Image sets and their batches, as pure functions of (seed, epoch).
+"""Data sets and their batches, as pure functions of (seed, epoch).
 
 The names below load on first use: `import torchmg.data.names` must not import torch.
 """
@@ -9,18 +9,49 @@ from typing import TYPE_CHECKING, Any
 from torchmg.data.names import AUGMENTATIONS, DATASETS
 
 if TYPE_CHECKING:
+    from torchmg.data.arrays import ArraySet, ArraySplit
     from torchmg.data.batches import Batch, Batches, Plan
+    from torchmg.data.clouds import CloudSet, CloudSplit
+    from torchmg.data.folder_images import FolderImages, FolderSplit
     from torchmg.data.images import ImageSet, ImageSplit
+    from torchmg.data.segmentation import LazyPairSplit, PairSplit, SegmentationSet
     from torchmg.data.sets import load
 
-__all__ = ["AUGMENTATIONS", "DATASETS", "Batch", "Batches", "ImageSet", "ImageSplit", "Plan", "load"]
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "ArraySet",
+    "ArraySplit",
+    "Batch",
+    "Batches",
+    "CloudSet",
+    "CloudSplit",
+    "FolderImages",
+    "FolderSplit",
+    "ImageSet",
+    "ImageSplit",
+    "LazyPairSplit",
+    "PairSplit",
+    "Plan",
+    "SegmentationSet",
+    "load",
+]
 
 _HOMES = {
+    "ArraySet": "arrays",
+    "ArraySplit": "arrays",
     "Batch": "batches",
     "Batches": "batches",
+    "CloudSet": "clouds",
+    "CloudSplit": "clouds",
+    "FolderImages": "folder_images",
+    "FolderSplit": "folder_images",
     "ImageSet": "images",
     "ImageSplit": "images",
+    "LazyPairSplit": "segmentation",
+    "PairSplit": "segmentation",
     "Plan": "batches",
+    "SegmentationSet": "segmentation",
     "load": "sets",
 }
 

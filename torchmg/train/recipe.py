@@ -312,7 +312,7 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
 smoothed labels and more decay; they are shifted but not mirrored, because a mirrored digit is another sign. ImageNet's
 steps are what survives of the MGIC paper's; the squares and the schedule of Cityscapes are DeepLabV3's.
 Features want many short steps: transfers begin as averages, near a saddle where all coarse channels are alike, which
-plain momentum leaves only after more than 10,000 steps where groups are large; 0.99 with clipping needs 5,000.
+plain momentum leaves late where groups are large; hence momentum 0.99 with clipping.
 
 Those that start with `mgiad_` are the MGiaD paper's: batch 128, 400 epochs, rate 0.05, weight decay 1e-4, a cosine, or
 for FashionMNIST a tenth every 25 epochs. The paper does not name its augmentation. Its training accuracies do: below
