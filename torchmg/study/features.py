@@ -21,7 +21,7 @@ from torchmg.models.options import ModelOptions
 from torchmg.paper.mgic import TABLE_1
 from torchmg.plot.features import PUBLISHED, CodeError, draw_mse, draw_reconstructions
 from torchmg.plot.picture import Picture, check_drawing
-from torchmg.study.runs import train_all
+from torchmg.study.runs import origin, train_all
 from torchmg.study.source import CHANNELS, Source, kept_features
 from torchmg.tables import Table
 from torchmg.train.engine import pick_device
@@ -134,7 +134,7 @@ def study_features(
     title = f"{layer} of {source.recipe.name}{trained}, {made['train']} images, {base.epochs} epochs"
     table = _table(rows, title)
     write_text(folder / "features.csv", table.csv())
-    write_text(folder / "features.json", table.json(**made) + "\n")
+    write_text(folder / "features.json", table.json(**made, **origin(records)) + "\n")
     pictures = (
         draw_mse([CodeError(r.group_size, r.test) for r in rows], folder / "mse", title=title),
         _reconstructions(recipes, folder, made["scale"], title),

@@ -18,7 +18,7 @@ from torchmg.models.functions import stage_widths
 from torchmg.models.options import ModelOptions
 from torchmg.plot.functions import FunctionError, draw_functions
 from torchmg.plot.picture import Picture, check_drawing
-from torchmg.study.runs import train_all
+from torchmg.study.runs import origin, train_all
 from torchmg.tables import Table
 from torchmg.train.engine import pick_device
 from torchmg.train.files import write_text
@@ -134,7 +134,7 @@ def study_functions(
     title = _title(recipe, folds)
     picture = draw_functions(points, folder / "functions", title=title, rows=_data(rows, title))
     study = FunctionStudy(tuple(rows), recipe, folds, folder, picture)
-    write_text(folder / "functions.json", study.data().json() + "\n")
+    write_text(folder / "functions.json", study.data().json(**origin(records)) + "\n")
     return study
 
 

@@ -21,6 +21,13 @@ CHECKPOINT_SECONDS = 600.0
 """Runs of minutes are saved at the end of every epoch anyway, and when they are interrupted."""
 
 
+def origin(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Where a study's numbers come from: settings, data and environment of its first run, which the others share."""
+    first = next(iter(records.values()))
+    shared = {key: value for key, value in first["recipe"].items() if key not in ("model", "options", "fold")}
+    return {"recipe": shared, "environment": first["environment"], "data": first["data"]}
+
+
 def train_all(
     recipes: Mapping[str, Recipe],
     out: Path,
