@@ -14,9 +14,10 @@ from torchmg import comparison
 from torchmg.bench.latency import Latency
 from torchmg.comparison import Comparison, compare
 from torchmg.data.images import ImageSet, ImageSplit
+from torchmg.data.sets import load
 from torchmg.errors import MissingExtraError, ResumeError, UnknownNameError, UsageError
 from torchmg.models.options import ModelOptions
-from torchmg.train.recipe import Recipe, recipe
+from torchmg.train.recipe import BASES, Recipe, recipe
 
 TINY = recipe("digits", epochs=1, batch_size=50, lr=0.1, options=ModelOptions(width=0.25, group_size=2, coarsest=4))
 DEFAULT = ("resnet20", "mgic_resnet20", "mgiad20")
@@ -138,7 +139,6 @@ def test_seeds_are_consecutive_from_the_recipes(tmp_path: Path) -> None:
     ("arguments", "error", "words"),
     [
         ({"models": ["resnt20"]}, UnknownNameError, ["Unknown model 'resnt20'", "resnet20"]),
-        ({"models": ["resnet20", ""]}, UnknownNameError, ["Unknown model ''"]),
         ({"models": []}, UsageError, ["at least one model"]),
         ({"seeds": 0}, UsageError, ["seeds", "got 0"]),
         (
@@ -162,3 +162,17 @@ def test_without_matplotlib_it_says_so_before_it_trains(tmp_path: Path, monkeypa
     with pytest.raises(MissingExtraError, match=r"torchmg\[plot\]"):
         compare(recipe=TINY, out=tmp_path / "out", quiet=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_models_of_another_task_than_the_data_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="dgcnn is made to classify point clouds, digits asks to classify images"):
+        compare(["dgcnn"], BASES["digits"], out=tmp_path)
+
+
+def test_a_task_has_models_of_its_own_when_none_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmg.train.model.load", load)
+    recipe = replace(BASES["functions"], epochs=1, batch_size=500, options=ModelOptions(channels=16))
+    found = compare(recipe=recipe, out=tmp_path, device="cpu", quiet=True)
+    assert [row.model for row in found.rows] == ["function_mobilenetv3", "function_ghost", "function_mgic"]
+    assert "explained variance" in found.table().note
+    assert "explained variance" in (tmp_path / "tradeoff.svg").read_text()

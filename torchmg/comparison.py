@@ -14,7 +14,7 @@ import torch
 from torchmg.bench.latency import Latency, latencies
 from torchmg.data.names import SETS
 from torchmg.errors import InterruptedRunError, UnknownNameError, UsageError
-from torchmg.models.catalog import DEFAULT_COMPARISON, MODELS, Entry, find
+from torchmg.models.catalog import COMPARISONS, MODELS, Entry, find
 from torchmg.models.options import ModelOptions
 from torchmg.models.registry import option_names
 from torchmg.models.user import build
@@ -90,7 +90,7 @@ class Comparison:
 
 
 def compare(
-    models: Sequence[str] = DEFAULT_COMPARISON,
+    models: Sequence[str] = (),
     recipe: Recipe | None = None,
     *,
     seeds: int = 1,
@@ -102,7 +102,7 @@ def compare(
     """Train every model with the same recipe and seeds, time them side by side, draw the trade-off.
 
     Args:
-        models: names of the catalogue.
+        models: names of the catalogue, all for the task of the data; by default those of `COMPARISONS`.
         recipe: what all of them share; its model is replaced by each, its options go to the models that have them,
             its seed is the first. Default: our recipe for the digits.
         seeds: runs of each model, with consecutive seeds.
@@ -119,9 +119,7 @@ def compare(
     recipe = recipe or BASES["digits"]
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1; got {seeds}.")
-    entries = [find(name) for name in dict.fromkeys(models)]
-    if not entries:
-        raise UsageError("Name at least one model to compare.")
+    entries = [find(name) for name in dict.fromkeys(models or COMPARISONS[SETS[recipe.data].task])]
     recipes = {entry.name: replace(recipe, model=entry.name, options=_fitting(recipe, entry)) for entry in entries}
     _check_options(recipe.options, entries)
     pick_device(device)

@@ -108,12 +108,12 @@ def test_our_settings_for_photographs_are_the_pinned_ones() -> None:
         (
             lambda: recipe("camvid_resnet20"),
             UsageError,
-            ["resnet20 is made to classify, camvid asks to segment", "lraspp_mobilenetv3_small"],
+            ["resnet20 is made to classify images, camvid asks to segment images", "lraspp_mobilenetv3_small"],
         ),
         (
             lambda: recipe("digits", model="mgic_dgcnn"),
             UsageError,
-            ["mgic_dgcnn is made to points, digits asks to classify", "resnet20", "..."],
+            ["mgic_dgcnn is made to classify point clouds, digits asks to classify images", "resnet20", "..."],
         ),
         (lambda: recipe("digits", model="resnt20"), UnknownNameError, ["model 'resnt20'", "resnet20"]),
         (lambda: recipe("digits", data="mnist"), UnknownNameError, ["data='mnist'", "fashion_mnist"]),

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from torchmg.cli.output import Output
 from torchmg.cli.place import Place, value_of
-from torchmg.models.catalog import DEFAULT_COMPARISON, find
+from torchmg.data.names import DATASETS, SETS
+from torchmg.hierarchy import check_choice
+from torchmg.models.catalog import COMPARISONS, find
 from torchmg.models.options import ModelOptions
 from torchmg.train.recipe import BASES, Recipe, Training
 
@@ -19,11 +21,13 @@ class Arguments:
     """Train models with the same recipe and seeds, print them side by side, draw accuracy over parameters."""
 
     training: Annotated[Training, tyro.conf.OmitArgPrefixes]
-    models: Annotated[tuple[str, ...], tyro.conf.Positional] = DEFAULT_COMPARISON
-    """Names that `torchmg list` shows."""
+    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Names that `torchmg list` shows, all for the task of the data (default: dense and multigrid ones of it)."""
     options: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ModelOptions)
-    data: Literal["digits", "fashion_mnist", "cifar10", "cifar100"] = "digits"
-    """What to train on; its recipe gives the defaults."""
+    data: str = "digits"
+    """What to train on: a data set of `torchmg.data.DATASETS`; its recipe gives the defaults."""
+    subset: int = 0
+    """Train on so many samples only; 0: on all."""
     seeds: int = 1
     """Runs of each model, with consecutive seeds."""
     seed: int = 0
@@ -42,13 +46,16 @@ def main(arguments: Sequence[str]) -> int:
     base = BASES.get(data, BASES["digits"])
     default = Arguments(Training(**{name: getattr(base, name) for name in Training.__dataclass_fields__}))
     args = tyro.cli(Arguments, args=arguments, prog="torchmg compare", default=default)
-    for name in args.models:
+    check_choice("data", args.data, tuple(DATASETS))
+    models = args.models or COMPARISONS[SETS[args.data].task]
+    for name in models:
         find(name)
     from torchmg.comparison import compare
 
-    recipe = Recipe(**asdict(args.training), data=args.data, options=args.options, seed=args.seed)
+    given = {"data": args.data, "options": args.options, "seed": args.seed, "subset": args.subset}
+    recipe = Recipe(**asdict(args.training), model=models[0], **given)
     comparison = compare(
-        args.models,
+        models,
         recipe,
         seeds=args.seeds,
         out=args.out,

@@ -1,6 +1,6 @@
 """The names a user can type, importable without torch so that `--help` and `list` answer at once."""
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 AUGMENTATIONS: Final[dict[str, str]] = {
     "none": "the pictures as they are",
@@ -19,11 +19,20 @@ OTHER_AUGMENTATIONS: Final[dict[str, str]] = {
 """For data of other kinds."""
 
 
+TASKS: Final[dict[str, str]] = {
+    "classify": "classify images",
+    "segment": "segment images",
+    "points": "classify point clouds",
+    "regress": "give numbers",
+}
+"""Task -> what it is to do, in words."""
+
+
 class SetInfo(NamedTuple):
     """What is known of a data set without reading it."""
 
     text: str
-    task: str
+    task: Literal["classify", "segment", "points", "regress"]
     """classify, segment, points or regress, see `torchmg.models.catalog.Task`."""
     augmentations: tuple[str, ...] = ("none",)
 

@@ -8,13 +8,20 @@ from torchmg.errors import UnknownNameError, did_you_mean
 from torchmg.models.entries import ENTRIES
 from torchmg.models.entry import Entry, Task
 
-__all__ = ["DEFAULT_COMPARISON", "MODELS", "Entry", "Task", "find", "select"]
+__all__ = ["COMPARISONS", "MODELS", "Entry", "Task", "find", "select"]
 
 MODELS: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in ENTRIES})
 """Name -> entry, dense before multigrid, small before large."""
 
-DEFAULT_COMPARISON = ("resnet20", "mgic_resnet20", "mgiad20")
-"""What `compare` trains when no models are named."""
+COMPARISONS: Mapping[Task, tuple[str, ...]] = MappingProxyType(
+    {
+        "classify": ("resnet20", "mgic_resnet20", "mgiad20"),
+        "segment": ("lraspp_mobilenetv3_small", "mgic_lraspp_mobilenetv3_small"),
+        "points": ("dgcnn", "mgic_dgcnn"),
+        "regress": ("function_mobilenetv3", "function_ghost", "function_mgic"),
+    }
+)
+"""What `compare` trains when no models are named, by the task of the data."""
 
 
 def find(name: str) -> Entry:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from torchmg.data.names import DATASETS, SETS
+from torchmg.data.names import DATASETS, SETS, TASKS
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
 from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import MODELS, find
@@ -165,7 +165,7 @@ class Recipe(Training):
         if ".py:" not in self.model and (task := find(self.model).task) != info.task:
             fitting = [name for name, entry in MODELS.items() if entry.task == info.task]
             raise UsageError(
-                f"{self.model} is made to {task}, {self.data} asks to {info.task}. "
+                f"{self.model} is made to {TASKS[task]}, {self.data} asks to {TASKS[info.task]}. "
                 f"Models for it: {', '.join(fitting[:8])}{' ...' if len(fitting) > 8 else ''}."
             )
 
