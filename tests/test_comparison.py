@@ -14,8 +14,8 @@ from torchmg import comparison
 from torchmg.bench.latency import Latency
 from torchmg.comparison import Comparison, compare
 from torchmg.data.images import ImageSet, ImageSplit
-from torchmg.data.sets import load
 from torchmg.errors import MissingExtraError, ResumeError, UnknownNameError, UsageError
+from torchmg.models.catalog import COMPARISONS, MODELS
 from torchmg.models.options import ModelOptions
 from torchmg.train.recipe import BASES, Recipe, recipe
 
@@ -139,7 +139,7 @@ def test_seeds_are_consecutive_from_the_recipes(tmp_path: Path) -> None:
     ("arguments", "error", "words"),
     [
         ({"models": ["resnt20"]}, UnknownNameError, ["Unknown model 'resnt20'", "resnet20"]),
-        ({"models": []}, UsageError, ["at least one model"]),
+        ({"models": ["resnet20", ""]}, UnknownNameError, ["Unknown model ''"]),
         ({"seeds": 0}, UsageError, ["seeds", "got 0"]),
         (
             {"models": ["resnet20", "resnet32"], "recipe": Recipe(options=ModelOptions(group_size=2))},
@@ -169,10 +169,8 @@ def test_models_of_another_task_than_the_data_are_refused(tmp_path: Path) -> Non
         compare(["dgcnn"], BASES["digits"], out=tmp_path)
 
 
-def test_a_task_has_models_of_its_own_when_none_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchmg.train.model.load", load)
-    recipe = replace(BASES["functions"], epochs=1, batch_size=500, options=ModelOptions(channels=16))
-    found = compare(recipe=recipe, out=tmp_path, device="cpu", quiet=True)
-    assert [row.model for row in found.rows] == ["function_mobilenetv3", "function_ghost", "function_mgic"]
-    assert "explained variance" in found.table().note
-    assert "explained variance" in (tmp_path / "tradeoff.svg").read_text()
+def test_every_task_has_models_of_its_own_for_when_none_are_named() -> None:
+    assert set(COMPARISONS) == {entry.task for entry in MODELS.values()}
+    for task, models in COMPARISONS.items():
+        assert {MODELS[name].task for name in models} == {task}
+        assert any(MODELS[name].dense in models for name in models)
