@@ -149,7 +149,9 @@ def mgic_dgcnn(
         neighbours: as in `dgcnn`; one graph for all levels of a block.
         conv: as in `dgcnn`.
         graph_of: as in `dgcnn`.
-        **block: options of `MGICBlock`: groups of 8 and 16 channels on the coarsest level unless given.
+        **block: options of `MGICBlock`: groups of 8 and 16 channels on the coarsest level unless given. Transfers have
+            no norm here unless asked for: the network has no skips, and normalised corrections, one after the other,
+            make its gradients explode at the start.
 
     Raises:
         UsageError: as `dgcnn`, and sizes that `MGICBlock` refuses.
@@ -158,10 +160,12 @@ def mgic_dgcnn(
     (channels,) = scaled([64], width)
     factory = _factory(conv, in_channels)
 
+    options: MGICOptions = {"transfer_norm": "none", **block}
+
     def relax(level_channels: int, groups: int) -> nn.Module:
         return factory(level_channels, level_channels, groups=groups)
 
-    layer = partial(GraphMGIC, channels, relax=relax, **block)
+    layer = partial(GraphMGIC, channels, relax=relax, **options)
     return _build(layer, channels, num_classes, in_channels, neighbours, factory, graph_of)
 
 
