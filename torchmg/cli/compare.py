@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     base = BASES.get(data, BASES["digits"])
     default = Arguments(Training(**{name: getattr(base, name) for name in Training.__dataclass_fields__}))
     args = tyro.cli(Arguments, args=arguments, prog="torchmg compare", default=default)
-    check_choice("data", args.data, tuple(DATASETS))
+    check_choice("--data", args.data, tuple(DATASETS))
     models = args.models or COMPARISONS[SETS[args.data].task]
     for name in models:
         find(name)
