@@ -27,7 +27,8 @@ FREE = frozenset(
     pixel_shuffle pixel_unshuffle upsample_nearest2d upsample_bilinear2d embedding roll flip sort topk argmax argmin
     max min _softmax _log_softmax softmax cumsum repeat lift_fresh _unsafe_view _reshape_copy scalar_tensor
     native_dropout var_mean std var norm linalg_vector_norm any all bernoulli_ bernoulli where masked_fill _safe_softmax
-    _unsafe_index unsafe_split as_strided_ hardswish hardswish_ hardtanh hardtanh_ silu_ _native_batch_norm_legit im2col col2im
+    _unsafe_index unsafe_split as_strided_ hardswish hardswish_ hardtanh hardtanh_ silu_
+    _native_batch_norm_legit im2col col2im
     """.split()
 )
 """Operators that move, compare, normalise or average; by convention they cost no MACs."""
