@@ -1,5 +1,7 @@
 """Convolutions that every block is made of, and the check of what enters a network."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -120,6 +122,16 @@ def grouped_conv(
     """The shape-keeping grouped convolution with `dims` spatial axes; with none, a linear map."""
     kinds = {0: GroupedLinear, 1: GroupedConv1d, 2: GroupedConv2d, 3: GroupedConv3d}
     return kinds[dims](in_channels, out_channels, kernel_size, stride=stride, groups=groups)
+
+
+class ConvBuilder(Protocol):
+    """Whatever builds a block's convolutions as `grouped_conv` does, such as a channel coupling."""
+
+    def __call__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1, dims: Dims = 2
+    ) -> nn.Module:
+        """A module (batch, in_channels, *spatial) -> (batch, out_channels, *spatial)."""
+        ...
 
 
 class ConvNormAct(nn.Sequential):
