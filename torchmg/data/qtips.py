@@ -5,15 +5,15 @@ is the class of *every* pixel of the bar: pixels in the middle look the same in 
 classes look the same. A network must bring together what lies a bar's length apart, 32 to 59 pixels.
 
 The task is that of the networks with an implicit diffusion step (Haber, Lensink, Treister and Ruthotto 2019, "IMEXnet:
-a forward stable deep neural network"). From their released generator are the facts: sizes, grey levels, classes, markers
-as long as the bar is wide, and how many pictures there are. The pictures are our own. Theirs are drawn upright and
+a forward stable deep neural network"). From their released generator are the facts: sizes, grey levels, classes, how
+many pictures there are, and markers as long as the bar is wide. The pictures are our own. Theirs are drawn upright and
 turned by an imaging library; ours are rasterised by a rule in whole numbers, so that they are the same bit for bit on
 any machine, and no result on them can be compared with a published one to the last digit.
 """
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import cos, pi, sin
 from typing import ClassVar, Final
@@ -91,12 +91,13 @@ class QtipsSet:
     """The data set: a training and a test split."""
 
     task: ClassVar[str] = "segment"
-    name: ClassVar[str] = "qtips"
-    classes: ClassVar[tuple[str, ...]] = CLASSES
-    num_classes: ClassVar[int] = len(CLASSES)
-    shape: ClassVar[tuple[int, int, int]] = (1, SIDE, SIDE)
     train: QtipsSplit
     test: QtipsSplit
+    name: str = field(default="qtips", init=False)
+    classes: tuple[str, ...] = field(default=CLASSES, init=False)
+    num_classes: int = field(default=len(CLASSES), init=False)
+    shape: tuple[int, int, int] = field(default=(1, SIDE, SIDE), init=False)
+    """(C, H, W) of a picture."""
 
     def preparation(self, augment: str = "none") -> QtipsPreparation:
         """Normalising by `MEAN` and `STD`.
@@ -141,7 +142,7 @@ def load_qtips(seed: int = 0, *, train: int = TRAIN, test: int = TEST) -> QtipsS
             raise UsageError(f"{what} must be a whole number of pictures, at least 1; got {count!r}.")
     trained = list(_pictures(seed, "train", train))
     seen = {picture.numpy().tobytes() for picture, _ in trained}
-    # With 1,024 to train on, one in a thousand is met again; the spare ones serve sets far larger.
+    # With 1,024 to train on, one in fifty is met again; the spare ones serve twenty times as many.
     drawn = _pictures(seed, "test", 2 * test + 64)
     tested = [pair for pair in drawn if pair[0].numpy().tobytes() not in seen][:test]
     if len(tested) < test:
