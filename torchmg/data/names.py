@@ -48,6 +48,7 @@ SETS: Final[dict[str, SetInfo]] = {
     "fashion_mnist": SetInfo("70,000 grey pictures of clothes at 28 x 28; 10 classes; 30 MB", "classify", _PICTURES),
     "cifar10": SetInfo("60,000 colour photographs at 32 x 32; 10 classes; 170 MB", "classify", _PICTURES),
     "cifar100": SetInfo("60,000 colour photographs at 32 x 32; 100 classes; 170 MB", "classify", _PICTURES),
+    "stl10": SetInfo("13,000 colour photographs at 96 x 96; 10 classes; 2.6 GB", "classify", _PICTURES),
     "imagenet": SetInfo(
         "1.3 million photographs in folders imagenet/train and imagenet/val, a folder a class; read as needed",
         "classify",
@@ -69,6 +70,7 @@ SETS: Final[dict[str, SetInfo]] = {
         "segment",
         ("none", "scale_crop_flip"),
     ),
+    "qtips": SetInfo("bars at 64 x 64, classed by the markers at both ends, made here; nothing to download", "segment"),
     "modelnet10": SetInfo(
         "4,899 shapes of ModelNet, as points or OFF meshes; 10 classes", "points", ("none", "clouds")
     ),
