@@ -148,8 +148,8 @@ class ImplicitDiffusion(nn.Module):
         size = tuple(y.shape[2:])
         if self.backend == "fourier" and min(size) < self.kernel_size:
             raise ShapeError(
-                f"A periodic stencil of {self.kernel_size} does not fit into {'x'.join(map(str, size))}, whose smallest "
-                f"side is {min(size)}: that must be at least {self.kernel_size}. Pool less before, or use "
+                f"A periodic stencil of {self.kernel_size} does not fit into {'x'.join(map(str, size))}, whose "
+                f"smallest side is {min(size)}: that must be at least {self.kernel_size}. Pool less before, or use "
                 "backend='cosine', which takes any size."
             )
 
