@@ -109,7 +109,17 @@ class Training:
         for name in ("epochs", "batch_size", "accumulate"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise UsageError(f"{name} must be a whole number, at least 1; got {value!r}.")
-        for name in ("lr", "weight_decay", "warmup_epochs", "momentum", "gamma", "clip", "power", "time_smoothness", "limit"):
+        for name in (
+            "lr",
+            "weight_decay",
+            "warmup_epochs",
+            "momentum",
+            "gamma",
+            "clip",
+            "power",
+            "time_smoothness",
+            "limit",
+        ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be a finite number, at least 0; got {getattr(self, name)}.")
         for name in ("label_smoothing", "ema"):
@@ -318,7 +328,9 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
             weight_decay=0.0,
             clip=0.1,
         ),
-        "pde_cifar10": Recipe(**PDE, model="parabolic", data="cifar10", epochs=180, milestones=tuple(range(40, 180, 10))),
+        "pde_cifar10": Recipe(
+            **PDE, model="parabolic", data="cifar10", epochs=180, milestones=tuple(range(40, 180, 10))
+        ),
         "pde_cifar100": Recipe(
             **PDE, model="parabolic", data="cifar100", epochs=340, milestones=tuple(range(40, 340, 20))
         ),

@@ -2,7 +2,10 @@
 
 from torchmg.nn.coupling.adjoint import adjoint
 from torchmg.nn.coupling.base import ChannelCoupling, Growth, Scheme, diameter
+from torchmg.nn.coupling.circulant import Circulant, Evaluation
+from torchmg.nn.coupling.fold import folded
 from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
+from torchmg.nn.coupling.lean import Lean, PointwisePart, Stencil, Union
 from torchmg.nn.coupling.registry import (
     COUPLINGS,
     CouplingName,
@@ -17,14 +20,20 @@ from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, s
 __all__ = [
     "COUPLINGS",
     "ChannelCoupling",
+    "Circulant",
     "CouplingName",
     "Depthwise",
+    "Evaluation",
     "Full",
     "Grouped",
     "Growth",
+    "Lean",
     "Padding",
     "Pointwise",
+    "PointwisePart",
     "Scheme",
+    "Stencil",
+    "Union",
     "adjoint",
     "as_builder",
     "channel_coupling",
@@ -32,6 +41,7 @@ __all__ = [
     "correlate",
     "correlate_adjoint",
     "diameter",
+    "folded",
     "full_conv",
     "own_options",
     "spectral_bound",
