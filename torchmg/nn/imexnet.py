@@ -33,25 +33,27 @@ class ZeroMean(WrappedCoupling):
                 f"got {type(coupling).__name__} with kernel_size={coupling.kernel_size}. Use Full(c, c)."
             )
         super().__init__(coupling)
-        self._inner = (coupling,)  # typed, and not registered twice
 
     def dense_weight(self) -> Tensor:
         """The shifted kernel (out, in, *kernel)."""
         dense = self.coupling.dense_weight()
         return dense - dense.flatten(2).mean(2)[(...,) + (None,) * self.dims]
 
-    def _weight(self) -> Tensor:
-        weight = self._inner[0].weight
-        return weight - weight.flatten(2).mean(2)[(...,) + (None,) * self.dims]
+    def _grouped(self) -> tuple[Tensor, int]:
+        """The shifted weight, and into how many groups it is cut."""
+        assert isinstance(self.coupling, Grouped)
+        weight = self.coupling.weight
+        return weight - weight.flatten(2).mean(2)[(...,) + (None,) * self.dims], self.coupling.groups
 
     def _map(self, x: Tensor) -> Tensor:
-        y = correlate(x, self._weight(), groups=self._inner[0].groups, stride=self.stride, padding=self.padding)
+        weight, groups = self._grouped()
+        y = correlate(x, weight, groups=groups, stride=self.stride, padding=self.padding)
         bias = self.coupling.bias
         return y if bias is None else y + bias[(...,) + (None,) * self.dims]
 
     def _map_adjoint(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
-        groups = self._inner[0].groups
-        return correlate_adjoint(z, self._weight(), size, groups=groups, stride=self.stride, padding=self.padding)
+        weight, groups = self._grouped()
+        return correlate_adjoint(z, weight, size, groups=groups, stride=self.stride, padding=self.padding)
 
 
 class IMEXnetCodeStep(TimeStep):

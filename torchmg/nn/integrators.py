@@ -24,7 +24,7 @@ class Leapfrog(TimeSteps):
         *steps: `ExplicitStep`s, of which only the rate F and h are used.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of what it overrides
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         """All steps."""
         y = before = input
         for step in self.steps():

@@ -24,12 +24,14 @@ class NonnegativeBatchNorm(_BatchNorm):
     A negative gamma turns a step that damps into one that amplifies, whatever the norm of its kernel (spec 2.2).
     """
 
-    def forward(self, y: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         """Normalise (batch, channels, *spatial)."""
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         gamma, momentum = self.weight.abs(), self.momentum or 0.0
-        return F.batch_norm(y, self.running_mean, self.running_var, gamma, self.bias, self.training, momentum, self.eps)
+        return F.batch_norm(
+            input, self.running_mean, self.running_var, gamma, self.bias, self.training, momentum, self.eps
+        )
 
     def gain(self) -> Tensor:
         """The largest |gamma| / std over channels: what the norm multiplies by at most in evaluation."""
