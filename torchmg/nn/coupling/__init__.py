@@ -1,18 +1,27 @@
 """Channel couplings, one family behind one interface; a file for each idea."""
 
 from torchmg.nn.coupling.base import ChannelCoupling, Growth, Scheme, diameter
+from torchmg.nn.coupling.block_chain import BlockChain
+from torchmg.nn.coupling.chain import Chain
 from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
+from torchmg.nn.coupling.lattice import Lattice, Neighbours
+from torchmg.nn.coupling.local import LocalCoupling
 from torchmg.nn.coupling.registry import COUPLINGS, CouplingName, channel_coupling, conv_builder, own_options
 from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, spectral_bound, symbol
 
 __all__ = [
     "COUPLINGS",
+    "BlockChain",
+    "Chain",
     "ChannelCoupling",
     "CouplingName",
     "Depthwise",
     "Full",
     "Grouped",
     "Growth",
+    "Lattice",
+    "LocalCoupling",
+    "Neighbours",
     "Padding",
     "Pointwise",
     "Scheme",
