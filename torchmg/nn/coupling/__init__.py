@@ -2,10 +2,14 @@
 
 from torchmg.nn.coupling.adjoint import adjoint
 from torchmg.nn.coupling.base import ChannelCoupling, Growth, Scheme, diameter
+from torchmg.nn.coupling.block_chain import BlockChain
+from torchmg.nn.coupling.chain import Chain
 from torchmg.nn.coupling.circulant import Circulant, Evaluation
 from torchmg.nn.coupling.fold import folded
 from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
+from torchmg.nn.coupling.lattice import Lattice, Neighbours
 from torchmg.nn.coupling.lean import Lean, PointwisePart, Stencil, Union
+from torchmg.nn.coupling.local import LocalCoupling
 from torchmg.nn.coupling.registry import (
     COUPLINGS,
     CouplingName,
@@ -19,6 +23,8 @@ from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, s
 
 __all__ = [
     "COUPLINGS",
+    "BlockChain",
+    "Chain",
     "ChannelCoupling",
     "Circulant",
     "CouplingName",
@@ -27,7 +33,10 @@ __all__ = [
     "Full",
     "Grouped",
     "Growth",
+    "Lattice",
     "Lean",
+    "LocalCoupling",
+    "Neighbours",
     "Padding",
     "Pointwise",
     "PointwisePart",
