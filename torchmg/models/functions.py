@@ -124,12 +124,12 @@ def function_ghost(*, channels: int = 64, num_classes: int = 1, in_channels: int
     """A network of Ghost bottlenecks, each of whose modules computes half of its channels by a cheap 1x1 operation.
 
     Args:
-        channels: the last width, a power of two from 16; parameters grow with its square.
-        num_classes: components of the function's value.
-        in_channels: coordinates of a point.
+        channels: as in `function_mobilenetv3`.
+        num_classes: as in `function_mobilenetv3`.
+        in_channels: as in `function_mobilenetv3`.
 
     Raises:
-        UsageError: as `stage_widths`, sizes below 1.
+        UsageError: as `function_mobilenetv3`.
     """
     return FunctionNet(_ghost, channels, num_classes, in_channels)
 
@@ -141,8 +141,8 @@ def function_mgic(
 
     Args:
         channels: the last width, a power of two from 16; parameters grow about linearly.
-        num_classes: components of the function's value.
-        in_channels: coordinates of a point.
+        num_classes: as in `function_mobilenetv3`.
+        in_channels: as in `function_mobilenetv3`.
         **block: options of `MGICBlock`. `group_size` and `coarsest` are 16, our choice: the width of the first blocks,
             measured on the tensor, not on the hidden width.
 
