@@ -262,6 +262,7 @@ PDE: Mapping[str, Any] = {
     "limit": 1.0,
     "augment": "crop_flip",
 }
+PDE_STL10: Mapping[str, Any] = {**PDE, "weight_decay": 4e-4, "time_smoothness": 1e-4}
 REGRESSING: Mapping[str, Any] = {
     "model": "function_mgic",
     "epochs": 100,
@@ -335,11 +336,7 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
             **PDE, model="parabolic", data="cifar100", epochs=340, milestones=tuple(range(40, 340, 20))
         ),
         "pde_stl10": Recipe(
-            **(PDE | {"weight_decay": 4e-4, "time_smoothness": 1e-4}),
-            model="parabolic",
-            data="stl10",
-            epochs=180,
-            milestones=tuple(range(40, 180, 10)),
+            **PDE_STL10, model="parabolic", data="stl10", epochs=180, milestones=tuple(range(40, 180, 10))
         ),
         "mgiad_cifar10": Recipe(data="cifar10", epochs=400, lr=0.05, augment="autoaugment"),
         "mgiad_cifar100": Recipe(data="cifar100", epochs=400, lr=0.05, augment="crop_flip"),
