@@ -60,6 +60,16 @@ MEMBERS = {
         ),
         ANY,
     ),
+    "chain": Member(
+        lambda i, o: st.one_of(
+            st.fixed_dictionaries({"radius": st.integers(0, i), "periodic": st.just(False)}),
+            st.fixed_dictionaries({"radius": st.integers(0, (i - 1) // 2), "periodic": st.just(True)}),
+        ),
+        SQUARE,
+    ),
+    "block_chain": Member(options(group_size=group_sizes, radius=choice(0, 1)), SQUARE),
+    "lattice": Member(options(neighbours=choice(5, 9)), SQUARE),
+    "multigrid": Member(options(group_size=choice(1, 2), coarsest=choice(1, 2)), SQUARE),
 }
 LARGEST = {1: 9, 2: 5, 3: 3}
 """Sides of the maps by number of axes, so that their operators are small matrices."""

@@ -23,12 +23,9 @@ CouplingName = Literal[
     "full", "grouped", "depthwise", "pointwise", "union", "lean", "circulant", "chain", "block_chain", "lattice"
 ]
 
-COUPLINGS: Final[Mapping[str, type[ChannelCoupling]]] = MappingProxyType(
-    {
-        member.name: member
-        for member in (Full, Grouped, Depthwise, Pointwise, Union, Lean, Circulant, Chain, BlockChain, Lattice)
-    }
-)
+_MEMBERS = (Full, Grouped, Depthwise, Pointwise, Union, Lean, Circulant, Chain, BlockChain, Lattice)
+
+COUPLINGS: Final[Mapping[str, type[ChannelCoupling]]] = MappingProxyType({member.name: member for member in _MEMBERS})
 """Every member by its name."""
 
 
