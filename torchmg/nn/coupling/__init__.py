@@ -6,6 +6,7 @@ from torchmg.nn.coupling.chain import Chain
 from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
 from torchmg.nn.coupling.lattice import Lattice, Neighbours
 from torchmg.nn.coupling.local import LocalCoupling
+from torchmg.nn.coupling.multigrid import Multigrid
 from torchmg.nn.coupling.registry import COUPLINGS, CouplingName, channel_coupling, conv_builder, own_options
 from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, spectral_bound, symbol
 
@@ -21,6 +22,7 @@ __all__ = [
     "Growth",
     "Lattice",
     "LocalCoupling",
+    "Multigrid",
     "Neighbours",
     "Padding",
     "Pointwise",

@@ -13,12 +13,13 @@ from torchmg.nn.coupling.block_chain import BlockChain
 from torchmg.nn.coupling.chain import Chain
 from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
 from torchmg.nn.coupling.lattice import Lattice
+from torchmg.nn.coupling.multigrid import Multigrid
 from torchmg.nn.coupling.stencil import Padding
 
-CouplingName = Literal["full", "grouped", "depthwise", "pointwise", "chain", "block_chain", "lattice"]
+CouplingName = Literal["full", "grouped", "depthwise", "pointwise", "chain", "block_chain", "lattice", "multigrid"]
 
 COUPLINGS: Final[Mapping[str, type[ChannelCoupling]]] = MappingProxyType(
-    {member.name: member for member in (Full, Grouped, Depthwise, Pointwise, Chain, BlockChain, Lattice)}
+    {member.name: member for member in (Full, Grouped, Depthwise, Pointwise, Chain, BlockChain, Lattice, Multigrid)}
 )
 """Every member by its name."""
 
