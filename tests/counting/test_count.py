@@ -17,6 +17,7 @@ import torchmg
 from torchmg.counting import Count
 from torchmg.errors import ShapeError, UnknownNameError, UsageError
 from torchmg.nn import Transfer
+from torchmg.nn.coupling import COUPLINGS, channel_coupling
 
 Shape = tuple[int, ...]
 
@@ -348,3 +349,27 @@ class ExtraWorkInTraining(nn.Linear):
 
 def test_what_is_counted_is_the_evaluation() -> None:
     assert torchmg.count(ExtraWorkInTraining(4, 4).train(), (4,)).macs == 16
+
+
+@pytest.mark.parametrize("name", sorted(COUPLINGS))
+def test_couplings_count_by_their_closed_forms_forward_and_back(name: str) -> None:
+    class Symmetric(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.coupling = channel_coupling(name, 32, 32)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x - self.coupling.adjoint(self.coupling(x).relu())
+
+    model = Symmetric()
+    counted = torchmg.count(model, (32, 6, 5))
+    assert counted.macs == counted.couplings == 2 * model.coupling.macs(6, 5)
+    assert not counted.unknown
+    assert "closed forms" in counted.conventions
+
+
+def test_transforms_of_couplings_are_named() -> None:
+    counted = torchmg.count(nn.Sequential(channel_coupling("circulant", 8, 8, evaluate="channel_fft")), (8, 4, 4))
+    assert counted.couplings == counted.macs == 4 * 4 * (4 * 9 * 5 + round(2.5 * 8 * 3)) + round(9 * 1.25 * 8 * 3)
+    assert 0 < counted.transforms < counted.macs
+    assert "Fourier transforms" in counted.conventions

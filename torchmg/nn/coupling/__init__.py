@@ -10,6 +10,7 @@ from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
 from torchmg.nn.coupling.lattice import Lattice, Neighbours
 from torchmg.nn.coupling.lean import Lean, PointwisePart, Stencil, Union
 from torchmg.nn.coupling.local import LocalCoupling
+from torchmg.nn.coupling.multigrid import Multigrid
 from torchmg.nn.coupling.registry import (
     COUPLINGS,
     CouplingName,
@@ -36,6 +37,7 @@ __all__ = [
     "Lattice",
     "Lean",
     "LocalCoupling",
+    "Multigrid",
     "Neighbours",
     "Padding",
     "Pointwise",

@@ -17,13 +17,24 @@ from torchmg.nn.coupling.circulant import Circulant
 from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
 from torchmg.nn.coupling.lattice import Lattice
 from torchmg.nn.coupling.lean import Lean, Union
+from torchmg.nn.coupling.multigrid import Multigrid
 from torchmg.nn.coupling.stencil import Padding
 
 CouplingName = Literal[
-    "full", "grouped", "depthwise", "pointwise", "union", "lean", "circulant", "chain", "block_chain", "lattice"
+    "full",
+    "grouped",
+    "depthwise",
+    "pointwise",
+    "union",
+    "lean",
+    "circulant",
+    "chain",
+    "block_chain",
+    "lattice",
+    "multigrid",
 ]
 
-_MEMBERS = (Full, Grouped, Depthwise, Pointwise, Union, Lean, Circulant, Chain, BlockChain, Lattice)
+_MEMBERS = (Full, Grouped, Depthwise, Pointwise, Union, Lean, Circulant, Chain, BlockChain, Lattice, Multigrid)
 
 COUPLINGS: Final[Mapping[str, type[ChannelCoupling]]] = MappingProxyType({member.name: member for member in _MEMBERS})
 """Every member by its name."""
