@@ -1,5 +1,6 @@
 """Leapfrog and Hamiltonian blocks against closed forms, and the published numbers of weights."""
 
+from itertools import pairwise
 from math import acos, cos
 from typing import Any
 
@@ -31,7 +32,7 @@ def hamiltonian(width: int) -> HamiltonianStep:
 def network(widths: list[int], classes: int, kind: str) -> nn.Sequential:
     """The skeleton of the authors' drivers: opening, three steps and a 1x1 connector per width, classifier."""
     parts: list[nn.Module] = [ConvNormAct(3, widths[0], 3)]
-    for width, following in zip(widths, widths[1:], strict=False):
+    for width, following in pairwise(widths):
         if kind == "parabolic":
             parts.append(TimeSteps.copies(symmetric(width), 3))
         elif kind == "second order":
@@ -80,7 +81,7 @@ def test_published_numbers_of_weights(widths: list[int], classes: int, kind: str
     net = network(widths, classes, kind)
     assert sum(p.numel() for p in net.parameters()) == published
     inner = 9 * sum(n * n for n in widths[:-1]) // (2 if kind == "hamiltonian" else 1) + 2 * sum(widths[:-1])
-    connectors = sum(a * b + 2 * b for a, b in zip(widths, widths[1:], strict=False))
+    connectors = sum(a * b + 2 * b for a, b in pairwise(widths))
     assert 29 * widths[0] + 3 * inner + connectors + (widths[-1] + 1) * classes == published
     if len(widths) == 4:
         assert net.eval()(torch.randn(1, 3, 16, 16)).shape == (1, classes)

@@ -202,8 +202,6 @@ def test_small_weights_are_left_alone_and_so_are_all_on_request() -> None:
     large = Full(4, 4)
     before = large.weight.clone()
     assert torch.equal(SymmetricStep(large, rescale=False).coupling.dense_weight(), before)
-    with torch.device("meta"):
-        assert SymmetricStep(Full(4, 4)).coupling.dense_weight().is_meta
 
 
 def test_the_estimate_of_the_norm_is_from_below_and_close() -> None:
