@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchmg.errors import ShapeError, UsageError
 from torchmg.hierarchy import Dims, check_choice
 from torchmg.nn.conv import check_input
-from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, spectral_bound, symbol
+from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, grouped_bound, symbol
 
 Growth = Literal["linear", "quadratic"]
 """How the weights of a coupling grow with its width, other sizes fixed."""
@@ -88,7 +88,7 @@ class ChannelCoupling(nn.Module, ABC):
 
     @abstractmethod
     def variances(self) -> Iterator[tuple[nn.Parameter, float]]:
-        """Each weight tensor and the variance of its first values in the scheme `he`."""
+        """Each weight tensor that is drawn normally, and the variance of its first values in the scheme `he`."""
 
     @property
     @abstractmethod
@@ -155,9 +155,8 @@ class ChannelCoupling(nn.Module, ABC):
 
     def adjacency(self) -> Tensor:
         """Which channels are coupled: bool (out, in)."""
-        ones = [torch.ones_like(weight) for weight, _ in self.variances()]
-        weights = dict(zip((name for name, _ in self._named_weights()), ones, strict=True))
-        dense = torch.func.functional_call(_Dense(self), {f"coupling.{name}": w for name, w in weights.items()}, ())
+        ones = {f"coupling.{name}": torch.ones_like(w) for name, w in self.named_parameters() if name != "bias"}
+        dense = torch.func.functional_call(_Dense(self), ones, ())
         return dense.flatten(2).abs().sum(2) > 0
 
     def reach(self) -> int | None:
@@ -176,10 +175,7 @@ class ChannelCoupling(nn.Module, ABC):
         """
         if size is not None:
             return torch.linalg.matrix_norm(symbol(self.dense_weight(), self._torus(size)), ord=2).max()
-        weight = self.dense_weight().flatten(2)
-        taps = spectral_bound(weight.movedim(2, 0)).sum()
-        magnitude = weight.abs().sum(2)
-        return torch.minimum(taps, (magnitude.sum(1).max() * magnitude.sum(0).max()).sqrt())
+        return grouped_bound(self.dense_weight(), 1)
 
     @torch.no_grad()
     def reset_parameters(self, scheme: Scheme = "he") -> None:
@@ -209,10 +205,6 @@ class ChannelCoupling(nn.Module, ABC):
         """The periodic grid whose symbol bounds the map on `size`."""
         margin = 0 if self.padding == "circular" else self.kernel_size // 2
         return tuple(n + margin for n in size)
-
-    def _named_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
-        names = {id(parameter): name for name, parameter in self.named_parameters()}
-        return ((names[id(weight)], weight) for weight, _ in self.variances())
 
     def _check_margin(self, size: tuple[int, ...] | torch.Size) -> None:
         margin = self.kernel_size // 2
