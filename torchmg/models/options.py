@@ -34,6 +34,13 @@ parameters and 174 M MACs at width 1, where Table 7 prints 5.2 M and 145 M); `ta
 parameters of Tables 7 and 13 (within 3.5 %): `ceil_down` groups, squeeze to 1/8, a head that follows the width;
 `budget_140m`: what has about Table 7's 5.2 M and 140 M at width 1, though not with its sizes: groups and coarsest
 width of 32, squeeze and excitation on the finest level only."""
+PDEPreset = Literal["cifar10", "cifar100", "stl10"]
+"""Widths and classes of the PDE networks for these data sets (Ruthotto and Haber's drivers)."""
+ActOrder = Literal["post", "pre"]
+"""Residual blocks: a ReLU after the sum (`post`), or norm and ReLU before each convolution and none after (`pre`)."""
+Stencil = Literal["9", "5", "3", "3h", "3v"]
+"""Taps of a lean coupling, of which the centre belongs to its 1x1 part: all nine of 3x3, the star of five, three in a
+row (`3h`) or in a column (`3v`); `3` takes turns, a row first, so that two convolutions cover 3x3."""
 Activation = Literal["hswish", "relu"]
 SELevels = Literal["all", "finest"]
 GraphOf = Literal["features", "positions"]
