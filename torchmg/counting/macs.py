@@ -6,15 +6,17 @@ why only forwards are counted; they count a multiply and an add apart, so MACs a
 
 import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from torchmg.errors import ShapeError, TorchmgError
+from torchmg.hierarchy.transforms import fft_macs
 from torchmg.nn.transfer import Transfer
 
 FREE = frozenset(
@@ -27,11 +29,22 @@ FREE = frozenset(
     pixel_shuffle pixel_unshuffle upsample_nearest2d upsample_bilinear2d embedding roll flip sort topk argmax argmin
     max min _softmax _log_softmax softmax cumsum repeat lift_fresh _unsafe_view _reshape_copy scalar_tensor
     native_dropout var_mean std var norm linalg_vector_norm any all bernoulli_ bernoulli where masked_fill _safe_softmax
+    complex polar
     _unsafe_index unsafe_split as_strided_ hardswish hardswish_ hardtanh hardtanh_ silu_
     _native_batch_norm_legit im2col col2im
     """.split()
 )
 """Operators that move, compare, normalise or average; by convention they cost no MACs."""
+
+TRANSFORMS = {torch.ops.aten._fft_r2c: True, torch.ops.aten._fft_c2r: True, torch.ops.aten._fft_c2c: False}
+"""Fourier transforms, and whether one side of them is real. torch has no formula for these."""
+
+
+def transform_macs(packet: Any, x: Tensor, axes: Sequence[int], out: Tensor) -> int:
+    """`fft_macs` of a transform of `x` along `axes`; the lengths are those of its real side, if it has one."""
+    shape = out.shape if packet is torch.ops.aten._fft_c2r else x.shape
+    lengths = [shape[axis] for axis in axes]
+    return fft_macs(lengths, prod(shape) // max(prod(lengths), 1), TRANSFORMS[packet])
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -51,6 +64,7 @@ class _MacCounter(TorchDispatchMode):
         super().__init__()
         self.stack = [""]
         self.macs: Counter[str] = Counter()
+        self.transforms = 0
         self.unknown: set[str] = set()
 
     def __torch_dispatch__(
@@ -66,6 +80,10 @@ class _MacCounter(TorchDispatchMode):
         out = func(*args, **kwargs)
         if packet in flop_registry:
             self.macs[self.stack[-1]] += flop_registry[packet](*args, **kwargs, out_val=out) // 2
+        elif packet in TRANSFORMS:
+            macs = transform_macs(packet, args[0], args[1], out)
+            self.macs[self.stack[-1]] += macs
+            self.transforms += macs
         elif not (torch.Tag.pointwise in func.tags or func.is_view or packet.__name__ in FREE):
             self.unknown.add(str(packet))
         return out
@@ -85,12 +103,12 @@ def _follow(counter: _MacCounter, path: str) -> tuple[Callable[..., None], Calla
     return enter, leave
 
 
-def forward_macs(model: nn.Module, input: tuple[int, ...]) -> tuple[dict[str, int], tuple[str, ...]]:  # noqa: A002
+def forward_macs(model: nn.Module, input: tuple[int, ...]) -> tuple[dict[str, int], int, tuple[str, ...]]:  # noqa: A002
     """MACs of one forward pass for one sample of shape `input`, and the operators that have no formula.
 
     Returns:
-        ({dotted path of the innermost module at work: MACs}, names of operators counted as zero though they
-        may compute).
+        ({dotted path of the innermost module at work: MACs}, MACs of Fourier transforms among them, names of
+        operators counted as zero though they may compute).
 
     Raises:
         ShapeError: the model cannot take this input; the message carries the model's own.
@@ -113,4 +131,4 @@ def forward_macs(model: nn.Module, input: tuple[int, ...]) -> tuple[dict[str, in
         raise
     except Exception as error:
         raise ShapeError(f"The model does not run on one sample of shape {input}: {error}") from error
-    return dict(counter.macs), tuple(sorted(counter.unknown))
+    return dict(counter.macs), counter.transforms, tuple(sorted(counter.unknown))

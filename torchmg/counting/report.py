@@ -9,6 +9,7 @@ from torch import nn
 from torchmg.counting.macs import forward_macs
 from torchmg.errors import UsageError
 from torchmg.hierarchy import check_choice
+from torchmg.hierarchy.transforms import FFT_CONVENTION
 from torchmg.nn.conv import GroupedLinear
 from torchmg.nn.norm import NORMS
 from torchmg.nn.transfer import Transfer
@@ -38,6 +39,8 @@ class Count:
     rows: tuple[Row, ...]
     unknown: tuple[str, ...] = ()
     """Operators without a formula that were met; their work is missing from `macs`."""
+    transforms: int = 0
+    """MACs of Fourier transforms among `macs`: by formula, see `fft_macs`, as they have no exact number."""
 
     @property
     def parameters(self) -> int:
@@ -46,7 +49,7 @@ class Count:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of convolutions and matrix products."""
+        """Multiply-accumulates of convolutions and matrix products, and of Fourier transforms."""
         return sum(row.macs for row in self.rows)
 
     @property
@@ -57,6 +60,8 @@ class Count:
             "Parameters: unique tensors. MACs: convolutions and matrix products of one forward pass, "
             f"one sample of {size}; norms, activations, pooling and bias additions are not counted."
         )
+        if self.transforms:
+            line += f"\n{FFT_CONVENTION}, as MACs {self.transforms:,} of the whole."
         if self.unknown:
             line += f"\nNOT counted, no formula: {', '.join(self.unknown)}."
         return line
@@ -104,7 +109,7 @@ def count(model: nn.Module, input: tuple[int, ...] = (3, 32, 32), name: str | No
     """
     if not input or any(not isinstance(n, int) or n < 1 for n in input):
         raise UsageError(f"input must be positive sizes such as (3, 32, 32); got {input!r}.")
-    macs, unknown = forward_macs(model, tuple(input))
+    macs, transforms, unknown = forward_macs(model, tuple(input))
     places = dict(_places(model))
     rows, seen = [], set()
     for path, module in model.named_modules():
@@ -114,7 +119,7 @@ def count(model: nn.Module, input: tuple[int, ...] = (3, 32, 32), name: str | No
         if parameters or macs.get(path):
             role, level = _place(path, places)
             rows.append(Row(path, _kind(module), role, level, parameters, macs.get(path, 0)))
-    return Count(name or type(model).__name__, tuple(input), tuple(rows), unknown)
+    return Count(name or type(model).__name__, tuple(input), tuple(rows), unknown, transforms)
 
 
 def _places(model: nn.Module) -> Iterator[tuple[str, tuple[str, int | None]]]:
