@@ -1,26 +1,36 @@
 """Channel couplings, one family behind one interface; a file for each idea."""
 
 from torchmg.nn.coupling.base import ChannelCoupling, Growth, Scheme, diameter
+from torchmg.nn.coupling.circulant import Circulant, Evaluation
+from torchmg.nn.coupling.fold import folded
 from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
+from torchmg.nn.coupling.lean import Lean, PointwisePart, Stencil, Union
 from torchmg.nn.coupling.registry import COUPLINGS, CouplingName, channel_coupling, conv_builder, own_options
 from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, spectral_bound, symbol
 
 __all__ = [
     "COUPLINGS",
     "ChannelCoupling",
+    "Circulant",
     "CouplingName",
     "Depthwise",
+    "Evaluation",
     "Full",
     "Grouped",
     "Growth",
+    "Lean",
     "Padding",
     "Pointwise",
+    "PointwisePart",
     "Scheme",
+    "Stencil",
+    "Union",
     "channel_coupling",
     "conv_builder",
     "correlate",
     "correlate_adjoint",
     "diameter",
+    "folded",
     "own_options",
     "spectral_bound",
     "symbol",

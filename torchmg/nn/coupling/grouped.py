@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchmg.errors import UsageError
 from torchmg.hierarchy import check_groups
 from torchmg.nn.coupling.base import ChannelCoupling, Growth
-from torchmg.nn.coupling.stencil import correlate, correlate_adjoint, spectral_bound, symbol
+from torchmg.nn.coupling.stencil import block_diagonal, correlate, correlate_adjoint, grouped_bound, symbol
 
 
 class Grouped(ChannelCoupling):
@@ -58,22 +58,15 @@ class Grouped(ChannelCoupling):
 
     def dense_weight(self) -> Tensor:
         """The blocks on the diagonal, zeros elsewhere."""
-        blocks = self.weight.unflatten(0, (self.groups, -1))
-        eye = torch.eye(self.groups, dtype=blocks.dtype, device=blocks.device)
-        dense = torch.einsum("gh,gosk->gohsk", eye, blocks.flatten(3))
-        return dense.flatten(2, 3).flatten(0, 1).unflatten(2, self.weight.shape[2:])
+        return block_diagonal(self.weight, self.groups)
 
     def norm_bound(self, size: tuple[int, ...] | None = None) -> Tensor:
         """As in `ChannelCoupling`, group by group."""
+        if size is None:
+            return grouped_bound(self.weight, self.groups)
+        torus = self._torus(size)
         blocks = self.weight.unflatten(0, (self.groups, -1))
-        if size is not None:
-            torus = self._torus(size)
-            norms = [torch.linalg.matrix_norm(symbol(block, torus), ord=2).max() for block in blocks]
-            return torch.stack(norms).max()
-        taps = spectral_bound(blocks.flatten(3).movedim(3, 0)).sum(0)
-        magnitude = blocks.flatten(3).abs().sum(3)
-        schur = (magnitude.sum(2).amax(1) * magnitude.sum(1).amax(1)).sqrt()
-        return torch.minimum(taps, schur).max()
+        return torch.stack([torch.linalg.matrix_norm(symbol(block, torus), ord=2).max() for block in blocks]).max()
 
     def _map(self, x: Tensor) -> Tensor:
         return correlate(x, self.weight, groups=self.groups, stride=self.stride, padding=self.padding)

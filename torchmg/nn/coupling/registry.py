@@ -9,13 +9,15 @@ from torchmg.errors import UsageError
 from torchmg.hierarchy import Dims, check_choice
 from torchmg.nn.conv import ConvBuilder, grouped_conv
 from torchmg.nn.coupling.base import ChannelCoupling
+from torchmg.nn.coupling.circulant import Circulant
 from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
+from torchmg.nn.coupling.lean import Lean, Union
 from torchmg.nn.coupling.stencil import Padding
 
-CouplingName = Literal["full", "grouped", "depthwise", "pointwise"]
+CouplingName = Literal["full", "grouped", "depthwise", "pointwise", "union", "lean", "circulant"]
 
 COUPLINGS: Final[Mapping[str, type[ChannelCoupling]]] = MappingProxyType(
-    {member.name: member for member in (Full, Grouped, Depthwise, Pointwise)}
+    {member.name: member for member in (Full, Grouped, Depthwise, Pointwise, Union, Lean, Circulant)}
 )
 """Every member by its name."""
 

@@ -89,3 +89,23 @@ def spectral_bound(matrix: Tensor, squarings: int = 8) -> Tensor:
         matrix = matrix.mH @ matrix
         power *= 2
     return (logs + torch.linalg.matrix_norm(matrix).clamp_min(torch.finfo(logs.dtype).tiny).log() / power).exp()
+
+
+def block_diagonal(weight: Tensor, groups: int) -> Tensor:
+    """The dense kernel (out, in, *kernel) of a grouped one (out, in / groups, *kernel): zeros between groups."""
+    blocks = weight.unflatten(0, (groups, -1))
+    eye = torch.eye(groups, dtype=blocks.dtype, device=blocks.device)
+    dense = torch.einsum("gh,gosk->gohsk", eye, blocks.flatten(3))
+    return dense.flatten(2, 3).flatten(0, 1).unflatten(2, weight.shape[2:])
+
+
+def grouped_bound(weight: Tensor, groups: int) -> Tensor:
+    """A bound, on maps of every size, of the norm of a grouped kernel (out, in / groups, *kernel): a scalar.
+
+    The largest of the groups' smaller of sum_t ||W_t||_2 and Schur's sqrt(max_o sum |W| max_i sum |W|).
+    """
+    blocks = weight.unflatten(0, (groups, -1)).flatten(3)
+    taps = spectral_bound(blocks.movedim(3, 0)).sum(0)
+    magnitude = blocks.abs().sum(3)
+    schur = (magnitude.sum(2).amax(1) * magnitude.sum(1).amax(1)).sqrt()
+    return torch.minimum(taps, schur).max()
