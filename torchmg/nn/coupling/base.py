@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchmg.errors import ShapeError, UsageError
 from torchmg.hierarchy import Dims, check_choice
 from torchmg.nn.conv import check_input
-from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, spectral_bound, symbol
+from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, grouped_bound, symbol
 
 Growth = Literal["linear", "quadratic"]
 """How the weights of a coupling grow with its width, other sizes fixed."""
@@ -176,10 +176,7 @@ class ChannelCoupling(nn.Module, ABC):
         """
         if size is not None:
             return torch.linalg.matrix_norm(symbol(self.dense_weight(), self._torus(size)), ord=2).max()
-        weight = self.dense_weight().flatten(2)
-        taps = spectral_bound(weight.movedim(2, 0)).sum()
-        magnitude = weight.abs().sum(2)
-        return torch.minimum(taps, (magnitude.sum(1).max() * magnitude.sum(0).max()).sqrt())
+        return grouped_bound(self.dense_weight(), 1)
 
     @torch.no_grad()
     def reset_parameters(self, scheme: Scheme = "he") -> None:

@@ -11,7 +11,8 @@ from torchmg.errors import GroupError
 from torchmg.hierarchy import check_choice, divisors
 from torchmg.hierarchy.transforms import fft_macs
 from torchmg.nn.coupling.base import ChannelCoupling, Growth
-from torchmg.nn.coupling.stencil import correlate, correlate_adjoint, spectral_bound, symbol
+from torchmg.nn.coupling.stencil import correlate, correlate_adjoint, schur_bound, spectral_bound, symbol
+from torchmg.nn.precision import at_least_single, without_autocast
 
 Evaluation = Literal["dense", "channel_fft"]
 """How a circulant coupling is computed. `dense`: its dense kernel is gathered and convolved with, one well-tuned call
@@ -114,15 +115,14 @@ class Circulant(ChannelCoupling):
         With `size` it is the same number at a cost that is linear in b: of one block, max |fftn(theta)|. Without, the
         largest over the channel frequencies of sum_t ||W_t||_2, or Schur's bound. Source: lowcost spec 1.1, 1.8.
         """
-        flat = self.theta.flatten(3)
         if size is not None:
             modes = symbol(self.theta.flatten(0, 1), self._torus(size))
             modes = torch.fft.fft(modes, dim=-1).unflatten(-2, (self.rows, self.columns)).movedim(-1, 0)
             return self._norms(modes).max()
+        flat = at_least_single(self.theta).flatten(3)
         modes = torch.fft.rfft(flat, dim=2).movedim((2, 3), (0, 1))
         taps = self._norms(modes, certified=True).sum(1).max()
-        magnitude = flat.abs().sum((2, 3))
-        return torch.minimum(taps, (magnitude.sum(1).max() * magnitude.sum(0).max()).sqrt())
+        return torch.minimum(taps, schur_bound(flat.abs().sum((2, 3))))
 
     def extra_repr(self) -> str:
         """Widths and what is not the default."""
@@ -145,34 +145,34 @@ class Circulant(ChannelCoupling):
     def _map(self, x: Tensor) -> Tensor:
         if self.evaluate == "dense":
             return super()._map(x)
-        with _full_precision(x):
+        with without_autocast(x.device.type):
             modes = self._to_modes(x, self.columns)
             how = {"groups": self._frequencies(), "stride": self.stride, "padding": self.padding}
-            return self._from_modes(correlate(modes, self._modal_weight(), **how), self.rows).to(x.dtype)
+            y = correlate(modes, self._modal_weight(), **how)
+            return self._from_modes(y, self.rows).to(x.dtype)
 
     def _map_adjoint(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
         if self.evaluate == "dense":
             return super()._map_adjoint(z, size)
-        with _full_precision(z):
+        with without_autocast(z.device.type):
             modes = self._to_modes(z, self.rows)
             how = {"groups": self._frequencies(), "stride": self.stride, "padding": self.padding}
-            return self._from_modes(correlate_adjoint(modes, self._modal_weight(), size, **how), self.columns).to(
-                z.dtype
-            )
+            x = correlate_adjoint(modes, self._modal_weight(), size, **how)
+            return self._from_modes(x, self.columns).to(z.dtype)
 
     def _modal_weight(self) -> Tensor:
         """The grouped real kernel of all frequencies, (frequencies * 2 * rows, 2 * columns, *kernel).
 
         A complex product (a + ib)(x + iy) is the real matrix ((a, -b), (b, a)) times (x, y).
         """
-        modes = torch.fft.rfft(_at_least_single(self.theta), dim=2).movedim(2, 0)
+        modes = torch.fft.rfft(at_least_single(self.theta), dim=2).movedim(2, 0)
         real, imaginary = modes.real, modes.imag
         upper, lower = torch.cat([real, -imaginary], 2), torch.cat([imaginary, real], 2)
         return torch.cat([upper, lower], 1).flatten(0, 1)
 
     def _to_modes(self, x: Tensor, blocks: int) -> Tensor:
         """(batch, blocks * b, *spatial) -> (batch, frequencies * 2 * blocks, *spatial), real parts first."""
-        modes = torch.fft.rfft(_at_least_single(x).unflatten(1, (blocks, self.block)), dim=2).transpose(1, 2)
+        modes = torch.fft.rfft(at_least_single(x).unflatten(1, (blocks, self.block)), dim=2).transpose(1, 2)
         return torch.cat([modes.real, modes.imag], 2).flatten(1, 2)
 
     def _from_modes(self, modes: Tensor, blocks: int) -> Tensor:
@@ -183,17 +183,7 @@ class Circulant(ChannelCoupling):
 
 
 def unroll(theta: Tensor) -> Tensor:
-    """Circulant blocks (rows, columns, b, *rest) written out: (rows b, columns b, *rest), entries theta[(o - i) % b]."""
+    """Circulant blocks (rows, columns, b, *rest) written out: (rows b, columns b, *rest), of theta[(o - i) mod b]."""
     channel = torch.arange(theta.shape[2], device=theta.device)
     blocks = theta[:, :, (channel[:, None] - channel) % theta.shape[2]]
     return blocks.transpose(1, 2).flatten(2, 3).flatten(0, 1)
-
-
-def _at_least_single(x: Tensor) -> Tensor:
-    """Fourier transforms of half precision exist on few devices and for powers of two only."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def _full_precision(x: Tensor) -> torch.autocast:
-    device = x.device.type if x.device.type != "meta" else "cpu"
-    return torch.autocast(device, enabled=False)

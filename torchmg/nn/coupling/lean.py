@@ -18,8 +18,10 @@ from torchmg.nn.coupling.stencil import (
     correlate,
     correlate_adjoint,
     grouped_bound,
+    schur_bound,
     spectral_bound,
 )
+from torchmg.nn.precision import at_least_single
 
 Stencil = Literal["9", "5", "3h", "3v"]
 """Which taps a kernel keeps, called by how many these are in a 3x3 one; the centre is always there. `9`: all. `5`: the
@@ -109,11 +111,14 @@ class Lean(ChannelCoupling):
         return "quadratic" if self.pointwise == "full" else "linear"
 
     def num_weights(self) -> int:
-        """in out / b + (n_T - 1) s out, with b = 1 unless circulant."""
+        """Counts in out / b + (n_T - 1) s out, with b = 1 unless circulant."""
         return self.in_channels * self.out_channels // self.block + self._stencil_weights()
 
     def macs_per_pixel(self) -> int:
-        """in out + (n_T - 1) s out, also if circulant, which is evaluated as a dense 1x1 map."""
+        """Counts in out + (n_T - 1) s out, also if circulant, which is evaluated as a dense 1x1 map.
+
+        The zeros around a star or line are not counted, though today's convolutions multiply by them too.
+        """
         return self.in_channels * self.out_channels + self._stencil_weights()
 
     def variances(self) -> Iterator[tuple[nn.Parameter, float]]:
@@ -139,14 +144,13 @@ class Lean(ChannelCoupling):
         """
         if size is not None:
             return super().norm_bound(size)
-        centre = self._centre()
-        if self.stencils is None:
-            magnitude, parts = centre.abs(), spectral_bound(centre)
-        else:
-            around = self.stencils.abs().sum(2, keepdim=True)
-            magnitude = centre.abs() + block_diagonal(around, self.groups).squeeze(2)
-            parts = spectral_bound(centre) + grouped_bound(self.stencils, self.groups)
-        return torch.minimum(parts, (magnitude.sum(1).max() * magnitude.sum(0).max()).sqrt())
+        centre = at_least_single(self._centre())
+        parts, magnitude = spectral_bound(centre), centre.abs()
+        if self.stencils is not None:
+            stencils = at_least_single(self.stencils)
+            parts = parts + grouped_bound(stencils, self.groups)
+            magnitude = magnitude + block_diagonal(stencils.abs().sum(2, keepdim=True), self.groups).squeeze(2)
+        return torch.minimum(parts, schur_bound(magnitude))
 
     def extra_repr(self) -> str:
         """Widths and what is not the default."""

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torchmg.nn.precision import at_least_single, without_autocast
+
 Padding = Literal["zeros", "circular"]
 """What lies beyond the border: `zeros`, or the other side of the map (`circular`), where Fourier modes are exact."""
 
@@ -61,6 +63,7 @@ def symbol(weight: Tensor, size: Sequence[int]) -> Tensor:
         Complex (*frequencies, out, in) of every mode, of which half the last axis is left out (the others are
         conjugates): sum over taps t of W_t e^(i w t).
     """
+    weight = at_least_single(weight)
     real, device = weight.dtype, weight.device
     weight = weight.to(real.to_complex())
     for axis, n in enumerate(reversed(size)):
@@ -80,22 +83,33 @@ def spectral_bound(matrix: Tensor, squarings: int = 8) -> Tensor:
     bound closer: it is too large by rank^(2^-(t+1)) at most, 0.8 % for rank 64 after the eight of the default. No
     singular vectors, so it also has a gradient where singular values coincide.
     """
+    matrix = at_least_single(matrix)
     # Norms of the powers overflow, so each is taken out and remembered with the power it has by then.
     logs, power = torch.zeros_like(matrix[..., 0, 0].abs()), 1.0
-    for _ in range(squarings):
-        norm = torch.linalg.matrix_norm(matrix).clamp_min(torch.finfo(logs.dtype).tiny ** 0.5)
-        logs = logs + norm.log() / power
-        matrix = matrix / norm[..., None, None]
-        matrix = matrix.mH @ matrix
-        power *= 2
+    with without_autocast(matrix.device.type):  # products in half precision would bound nothing
+        for _ in range(squarings):
+            norm = torch.linalg.matrix_norm(matrix).clamp_min(torch.finfo(logs.dtype).tiny ** 0.5)
+            logs = logs + norm.log() / power
+            matrix = matrix / norm[..., None, None]
+            matrix = matrix.mH @ matrix
+            power *= 2
     return (logs + torch.linalg.matrix_norm(matrix).clamp_min(torch.finfo(logs.dtype).tiny).log() / power).exp()
+
+
+def schur_bound(magnitude: Tensor) -> Tensor:
+    """Schur's bound of the norms of operators whose entries have these sizes, (*, out, in): one for each.
+
+    sqrt(largest row sum times largest column sum). Its gradient is zero, not undefined, where all is zero.
+    """
+    product = magnitude.sum(-1).amax(-1) * magnitude.sum(-2).amax(-1)
+    return product.clamp_min(torch.finfo(product.dtype).tiny).sqrt()
 
 
 def block_diagonal(weight: Tensor, groups: int) -> Tensor:
     """The dense kernel (out, in, *kernel) of a grouped one (out, in / groups, *kernel): zeros between groups."""
     blocks = weight.unflatten(0, (groups, -1))
     eye = torch.eye(groups, dtype=blocks.dtype, device=blocks.device)
-    dense = torch.einsum("gh,gosk->gohsk", eye, blocks.flatten(3))
+    dense = eye[:, None, :, None, None] * blocks.flatten(3)[:, :, None]
     return dense.flatten(2, 3).flatten(0, 1).unflatten(2, weight.shape[2:])
 
 
@@ -104,8 +118,6 @@ def grouped_bound(weight: Tensor, groups: int) -> Tensor:
 
     The largest of the groups' smaller of sum_t ||W_t||_2 and Schur's sqrt(max_o sum |W| max_i sum |W|).
     """
-    blocks = weight.unflatten(0, (groups, -1)).flatten(3)
+    blocks = at_least_single(weight).unflatten(0, (groups, -1)).flatten(3)
     taps = spectral_bound(blocks.movedim(3, 0)).sum(0)
-    magnitude = blocks.abs().sum(3)
-    schur = (magnitude.sum(2).amax(1) * magnitude.sum(1).amax(1)).sqrt()
-    return torch.minimum(taps, schur).max()
+    return torch.minimum(taps, schur_bound(blocks.abs().sum(3))).max()
