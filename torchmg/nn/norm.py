@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from torchmg.hierarchy import Dims
+from torchmg.nn.pixel_norm import PixelNorm
 
-NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, PixelNorm)
 """What counts as a normalisation: its parameters belong to one place in a network and are not weight decay's."""
 
 
