@@ -2,6 +2,7 @@
 
 from torchmg.hierarchy.cost import Cost, Level, LevelCost, relaxation_cost
 from torchmg.hierarchy.cycle import Cycle
+from torchmg.hierarchy.lattice import coarse_lattice, halved_axis, lattice_shape
 from torchmg.hierarchy.levels import Hierarchy
 from torchmg.hierarchy.rules import (
     Correction,
@@ -54,9 +55,12 @@ __all__ = [
     "check_choice",
     "check_dims",
     "check_groups",
+    "coarse_lattice",
     "cycle_complexity",
     "divisors",
     "format_table",
+    "halved_axis",
+    "lattice_shape",
     "operator_complexity",
     "relaxation_cost",
 ]

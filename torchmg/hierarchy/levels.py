@@ -104,9 +104,9 @@ class Hierarchy:
         return coarsenings >= 1 and (width < self.coarsest or (self.stop == "le1" and width == self.coarsest))
 
     def _groups(self, channels: int, hidden: int) -> int:
-        """Group count of a level that has a coarser one; it must divide that level's width too, unless in pairs."""
+        """Group count of a level that has a coarser one; it must divide that level's width too, if transfers are in groups."""
         width = self._measured(channels, hidden)
-        coarse = channels if self.transfer_groups == "pair" else channels // 2
+        coarse = channels // 2 if self.transfer_groups in ("neighbour", "interleaved") else channels
         allowed = divisors(gcd(channels, hidden, coarse))
         if self.group_rule == "ceil":
             return next((d for d in allowed if d * self.group_size >= width), allowed[-1])
@@ -114,9 +114,17 @@ class Hierarchy:
         return max(d for d in allowed if d <= max(nominal, 1))
 
     def groups_of_transfer(self, level: int) -> int:
-        """Into how many groups the transfers between `level` and the next coarser one are cut."""
+        """Into how many groups the transfers between `level` and the next coarser one are cut; one a coarse channel
+        where groups are not the relaxation's.
+        """
         fine = self.levels[level]
-        return fine.channels // 2 if self.transfer_groups == "pair" else fine.groups
+        return fine.groups if self.transfer_groups in ("neighbour", "interleaved") else fine.channels // 2
+
+    def transfer_weights(self, level: int) -> int:
+        """Weights of either transfer between `level` and the next coarser one."""
+        fine, coarse = self.levels[level].channels, self.levels[level + 1].channels
+        # Three taps a coarse channel, but the first has no left neighbour.
+        return 3 * coarse - 1 if self.transfer_groups == "linear" else fine * coarse // self.groups_of_transfer(level)
 
     def _warn_if_stuck(self) -> None:
         last, last_hidden = self._widths[-1]
@@ -155,7 +163,7 @@ class Hierarchy:
     ) -> list[LevelCost]:
         """Closed-form cost of every level, finest first; equals the counted tensors exactly.
 
-        Transfers are grouped 1x1 convolutions without bias, of c_l c_{l+1} over their number of groups weights each.
+        Transfers are 1x1 convolutions without bias, see `transfer_weights`.
         What a cycle uses several times has its weights once and norms for every use.
         """
         visits, relaxations = cycle.visits(len(self.levels)), cycle.relaxations(len(self.levels))
@@ -165,7 +173,7 @@ class Hierarchy:
         ]
         costs = []
         for index, (fine, coarse) in enumerate(pairwise(self.levels)):
-            weights = fine.channels * coarse.channels // self.groups_of_transfer(index)
+            weights = self.transfer_weights(index)
             restrict = Cost(weights, 2 * coarse.channels if transfer_norm == "both" else 0)
             prolong = Cost(weights, 2 * fine.channels if transfer_norm != "none" else 0)
             costs.append(LevelCost(relaxed[index], restrict.used(visits[index]), prolong.used(visits[index])))

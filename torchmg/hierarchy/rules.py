@@ -27,11 +27,14 @@ MobileNet code), or neither (the equations as printed)."""
 TransferInit = Literal["random", "uniform"]
 """`random`: rows u / sum(u), u uniform in [0.5, 1.5); the default, because under `uniform` (plain averages) all
 coarse channels of one group start out equal."""
-TransferGroups = Literal["neighbour", "interleaved", "pair"]
+TransferGroups = Literal["neighbour", "interleaved", "pair", "linear", "lattice"]
 """Which fine channels share a group: `neighbour`, the same ones as in the relaxation's groups (default, the
 published code); `interleaved`, every (c / size)-th one, so that a coarse channel averages over different groups of
 the relaxation, as the paper's introduction puts it; `pair`, channels 2j and 2j + 1 only, whatever the relaxation's
-groups (the MGiaD paper)."""
+groups (the MGiaD paper). Two more fit relaxations that couple neighbours on a grid of channels (lowcost spec 4.3,
+definitions ours): `linear`, of a chain, with three taps at 2j - 1, 2j, 2j + 1, full weighting and linear interpolation
+as in one-dimensional geometric multigrid; `lattice`, pairs along one axis of a two-dimensional lattice, so that
+neighbours stay neighbours (`coarse_lattice`)."""
 TransferWeights = Literal["own", "transpose"]
 """`own`: P has weights of its own (the paper); `transpose`: P is R transposed, scaled to unit row sums."""
 

@@ -1,15 +1,21 @@
 """Channel couplings, one family behind one interface; a file for each idea."""
 
 from torchmg.nn.coupling.base import ChannelCoupling, Growth, Scheme, diameter
+from torchmg.nn.coupling.block_chain import BlockChain
+from torchmg.nn.coupling.chain import Chain
 from torchmg.nn.coupling.circulant import Circulant, Evaluation
 from torchmg.nn.coupling.fold import folded
 from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
+from torchmg.nn.coupling.lattice import Lattice, Neighbours
 from torchmg.nn.coupling.lean import Lean, PointwisePart, Stencil, Union
+from torchmg.nn.coupling.local import LocalCoupling
 from torchmg.nn.coupling.registry import COUPLINGS, CouplingName, channel_coupling, conv_builder, own_options
 from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, spectral_bound, symbol
 
 __all__ = [
     "COUPLINGS",
+    "BlockChain",
+    "Chain",
     "ChannelCoupling",
     "Circulant",
     "CouplingName",
@@ -18,7 +24,10 @@ __all__ = [
     "Full",
     "Grouped",
     "Growth",
+    "Lattice",
     "Lean",
+    "LocalCoupling",
+    "Neighbours",
     "Padding",
     "Pointwise",
     "PointwisePart",

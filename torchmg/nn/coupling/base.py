@@ -88,7 +88,7 @@ class ChannelCoupling(nn.Module, ABC):
 
     @abstractmethod
     def variances(self) -> Iterator[tuple[nn.Parameter, float]]:
-        """Each weight tensor and the variance of its first values in the scheme `he`."""
+        """Each weight tensor that is drawn normally, and the variance of its first values in the scheme `he`."""
 
     @property
     @abstractmethod
@@ -155,9 +155,8 @@ class ChannelCoupling(nn.Module, ABC):
 
     def adjacency(self) -> Tensor:
         """Which channels are coupled: bool (out, in)."""
-        ones = [torch.ones_like(weight) for weight, _ in self.variances()]
-        weights = dict(zip((name for name, _ in self._named_weights()), ones, strict=True))
-        dense = torch.func.functional_call(_Dense(self), {f"coupling.{name}": w for name, w in weights.items()}, ())
+        ones = {f"coupling.{name}": torch.ones_like(w) for name, w in self.named_parameters() if name != "bias"}
+        dense = torch.func.functional_call(_Dense(self), ones, ())
         return dense.flatten(2).abs().sum(2) > 0
 
     def reach(self) -> int | None:
@@ -206,10 +205,6 @@ class ChannelCoupling(nn.Module, ABC):
         """The periodic grid whose symbol bounds the map on `size`."""
         margin = 0 if self.padding == "circular" else self.kernel_size // 2
         return tuple(n + margin for n in size)
-
-    def _named_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
-        names = {id(parameter): name for name, parameter in self.named_parameters()}
-        return ((names[id(weight)], weight) for weight, _ in self.variances())
 
     def _check_margin(self, size: tuple[int, ...] | torch.Size) -> None:
         margin = self.kernel_size // 2

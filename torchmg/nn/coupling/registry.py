@@ -9,15 +9,43 @@ from torchmg.errors import UsageError
 from torchmg.hierarchy import Dims, check_choice
 from torchmg.nn.conv import ConvBuilder, grouped_conv
 from torchmg.nn.coupling.base import ChannelCoupling
+from torchmg.nn.coupling.block_chain import BlockChain
+from torchmg.nn.coupling.chain import Chain
 from torchmg.nn.coupling.circulant import Circulant
 from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
+from torchmg.nn.coupling.lattice import Lattice
 from torchmg.nn.coupling.lean import Lean, Union
 from torchmg.nn.coupling.stencil import Padding
 
-CouplingName = Literal["full", "grouped", "depthwise", "pointwise", "union", "lean", "circulant"]
+CouplingName = Literal[
+    "full",
+    "grouped",
+    "depthwise",
+    "pointwise",
+    "union",
+    "lean",
+    "circulant",
+    "chain",
+    "block_chain",
+    "lattice",
+]
 
 COUPLINGS: Final[Mapping[str, type[ChannelCoupling]]] = MappingProxyType(
-    {member.name: member for member in (Full, Grouped, Depthwise, Pointwise, Union, Lean, Circulant)}
+    {
+        member.name: member
+        for member in (
+            Full,
+            Grouped,
+            Depthwise,
+            Pointwise,
+            Union,
+            Lean,
+            Circulant,
+            Chain,
+            BlockChain,
+            Lattice,
+        )
+    }
 )
 """Every member by its name."""
 
