@@ -22,7 +22,7 @@ from torchmg.models.resnet_cifar import stage_plan
 from torchmg.models.resnet_imagenet import BLOCKS, REDUCTION, Stem, stage_widths
 from torchmg.models.sizes import check_sizes
 from torchmg.nn.conv import ConvBuilder, ConvNormAct
-from torchmg.nn.coupling import CouplingName, conv_builder
+from torchmg.nn.coupling import CouplingName, Evaluation, PointwisePart, conv_builder
 
 Images = Literal["small", "imagenet"]
 """Whose stem and stages: `small`, a 3x3 stem before three stages; `imagenet`, a 7x7 stem with pooling before four."""
@@ -101,6 +101,7 @@ def lean_resnet(
     *,
     stencil: Stencil = "5",
     group_size: int = 1,
+    pointwise: PointwisePart = "full",
     **sizes: Unpack[ResNetSizes],
 ) -> ResNet:
     """A LeanResNet: every 3x3 convolution is a 1x1 one plus a few taps of a depthwise or grouped one.
@@ -110,13 +111,14 @@ def lean_resnet(
         images: as in `coupled_resnet`.
         stencil: see `Stencil`.
         group_size: input channels that the taps of an output channel see; 1 is depthwise.
+        pointwise: the 1x1 part; `circulant` is in no paper.
         **sizes: as in `coupled_resnet`.
 
     Raises:
         UsageError: as `coupled_resnet`, a group size that does not divide a width.
         UnknownNameError: an unknown choice; the message names the nearest.
     """
-    couplings = stencil_pair("lean", stencil=stencil, group_size=group_size)
+    couplings = stencil_pair("lean", stencil=stencil, group_size=group_size, pointwise=pointwise)
     return coupled_resnet(depth, images, couplings=couplings, **sizes)
 
 
@@ -135,7 +137,12 @@ def union_resnet(depth: int, images: Images = "small", **sizes: Unpack[ResNetSiz
 
 
 def circulant_resnet(
-    depth: int, images: Images = "small", *, block: int | None = None, **sizes: Unpack[ResNetSizes]
+    depth: int,
+    images: Images = "small",
+    *,
+    block: int | None = None,
+    evaluate: Evaluation = "dense",
+    **sizes: Unpack[ResNetSizes],
 ) -> ResNet:
     """A ResNet of (block-)circulant convolutions (spec 1.1).
 
@@ -143,13 +150,13 @@ def circulant_resnet(
         depth: as in `coupled_resnet`.
         images: as in `coupled_resnet`.
         block: width of the circulant blocks, a divisor of every width; by default as wide as the widths allow.
+        evaluate: how they are computed; `channel_fft` saves MACs, not always time.
         **sizes: as in `coupled_resnet`.
 
     Raises:
         UsageError, UnknownNameError: as `coupled_resnet`.
     """
-    options = {} if block is None else {"block": block}
-    return coupled_resnet(depth, images, couplings=stencil_pair("circulant", **options), **sizes)
+    return coupled_resnet(depth, images, couplings=stencil_pair("circulant", block=block, evaluate=evaluate), **sizes)
 
 
 def stencil_pair(coupling: CouplingName, **options: Any) -> tuple[ConvBuilder, ConvBuilder]:
@@ -158,6 +165,6 @@ def stencil_pair(coupling: CouplingName, **options: Any) -> tuple[ConvBuilder, C
     Raises:
         UnknownNameError, UsageError: as `conv_builder`.
     """
-    if options.get("stencil") == "3":
-        return tuple(conv_builder(coupling, **{**options, "stencil": turned}) for turned in ("3h", "3v"))  # pyright: ignore
-    return (conv_builder(coupling, **options),) * 2
+    turns = ("3h", "3v") if options.get("stencil") == "3" else (options.get("stencil"),) * 2
+    first, second = ({**options, "stencil": turn} if turn else options for turn in turns)
+    return conv_builder(coupling, **first), conv_builder(coupling, **second)

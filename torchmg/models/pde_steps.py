@@ -12,7 +12,7 @@ from torchmg.nn.diffusion import ImplicitDiffusion
 from torchmg.nn.integrators import Hamiltonian, HamiltonianStep, Leapfrog
 from torchmg.nn.reaction import DiffusionReaction
 from torchmg.nn.step_norm import StepNorm
-from torchmg.nn.steps import DoubleStep, ExplicitStep, SymmetricStep, TimeStep
+from torchmg.nn.steps import DoubleStep, ExplicitStep, Sign, SymmetricStep, TimeStep
 from torchmg.nn.time_steps import TimeSteps
 
 BLOCKS: dict[Dynamics, type[TimeSteps]] = {
@@ -21,6 +21,8 @@ BLOCKS: dict[Dynamics, type[TimeSteps]] = {
     "hamiltonian": Hamiltonian,
 }
 """What puts the steps one after the other."""
+DAMPING: dict[Layer, SignWord] = {"symmetric": "minus", "double": "plus"}
+"""The sign that each layer has unless told."""
 EXPLICIT: tuple[Scheme, ...] = ("explicit", "split")
 """Schemes that solve nothing."""
 
@@ -118,7 +120,7 @@ def time_steps(
 
     def explicit(width: int, number: int) -> ExplicitStep:
         kernel = _coupling(coupling, width, number, options)
-        direction = {"minus": -1, "plus": 1, None: -1 if layer == "symmetric" else 1}[sign]
+        direction: Sign = -1 if (sign or DAMPING[layer]) == "minus" else 1
         if layer == "symmetric":
             return SymmetricStep(kernel, sign=direction, **how)
         second = _coupling(coupling, width, number + 1, options)
