@@ -6,6 +6,7 @@ Counts are those of the default options at the listed input size; a test builds 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from torchmg.models.entries_pde import PDE_ENTRIES
 from torchmg.models.entry import Entry
 
 HE2016 = 'He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016'
@@ -230,5 +231,6 @@ ENTRIES: tuple[Entry, ...] = (
         input=(64, 32, 32),
         task="regress",
     ),
+    *PDE_ENTRIES,
 )
 """Dense before multigrid, small before large."""

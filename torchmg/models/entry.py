@@ -16,7 +16,7 @@ class Entry:
     name: str
     family: str
     """Models of one family share a colour in plots: `resnet`, `mgic`, `mgnet`, `mgiad`, `vit`, `mobilenet`, `ghost`,
-    `shufflenet`, `efficientnet` or `dgcnn`."""
+    `shufflenet`, `efficientnet`, `dgcnn`, or `lean`, `union`, `circulant`, `pde`, `drnet` and `imexnet`."""
     builder: str
     """`module:function` that builds it."""
     parameters: int

@@ -20,6 +20,7 @@ from torchmg.hierarchy import (
     TransferNorm,
     TransferWeights,
 )
+from torchmg.hierarchy.diffusion import DiffusionBackend
 
 Preset = Literal["paper", "table5", "reference_code", "two_level"]
 """Where the hierarchy's rules come from. `paper`: the text (`le`, `ceil`), the default; `table5`: the rules that
@@ -34,6 +35,41 @@ parameters and 174 M MACs at width 1, where Table 7 prints 5.2 M and 145 M); `ta
 parameters of Tables 7 and 13 (within 3.5 %): `ceil_down` groups, squeeze to 1/8, a head that follows the width;
 `budget_140m`: what has about Table 7's 5.2 M and 140 M at width 1, though not with its sizes: groups and coarsest
 width of 32, squeeze and excitation on the finest level only."""
+PDEPreset = Literal["cifar10", "cifar100", "stl10"]
+"""Widths and classes of the PDE networks for these data sets (Ruthotto and Haber's drivers)."""
+ActOrder = Literal["post", "pre"]
+"""Residual blocks: a ReLU after the sum (`post`), or norm and ReLU before each convolution and none after (`pre`)."""
+Stencil = Literal["9", "5", "3", "3h", "3v"]
+"""Taps of a lean coupling, of which the centre belongs to its 1x1 part: all nine of 3x3, the star of five, three in a
+row (`3h`) or in a column (`3v`); `3` takes turns, a row first, so that two convolutions cover 3x3."""
+Coupling = Literal[
+    "full",
+    "grouped",
+    "depthwise",
+    "pointwise",
+    "union",
+    "lean",
+    "circulant",
+    "chain",
+    "block_chain",
+    "lattice",
+]
+"""Channel couplings that keep the width; `torchmg.nn.coupling` says what each is."""
+Dynamics = Literal["parabolic", "hamiltonian", "second_order"]
+"""What the steps of a PDE network discretise: y' = F(y) by explicit Euler, y' = F1(z) and z' = -F2(y) on two halves of
+the channels by Verlet's method, or y'' = F(y) by leapfrog (spec 2.1)."""
+Layer = Literal["symmetric", "double"]
+"""F of a step: K^T act(N(K y)), one coupling and its exact adjoint; or K2 act(N(K1 y)), two, at the same MACs."""
+SignWord = Literal["minus", "plus"]
+"""Sign of F: minus damps symmetric layers, plus is IMEXnet's released code."""
+Scheme = Literal["explicit", "split", "imex", "lie", "imexnet", "strang"]
+"""How a diffusion-reaction step treats diffusion; `torchmg.nn.reaction.ReactionScheme` says what each is."""
+StepNorm = Literal["batch", "nonnegative", "tv", "none"]
+"""Norms inside of time steps; `torchmg.nn.step_norm` says what each is."""
+PointwisePart = Literal["full", "circulant"]
+"""The 1x1 part of a lean coupling."""
+Evaluation = Literal["dense", "channel_fft"]
+"""How circulant couplings are computed."""
 Activation = Literal["hswish", "relu"]
 SELevels = Literal["all", "finest"]
 GraphOf = Literal["features", "positions"]
@@ -70,8 +106,9 @@ class ModelOptions:
     """What neighbours are near in: features (default; each layer's own graph) or positions (one graph, faster)."""
     neighbours: int | None = None
     """Neighbours of a point in a graph, itself excluded (point clouds; default 20)."""
-    preset: Preset | MobilePreset | None = None
-    """Where the hierarchy's rules come from (MGIC models; default paper)."""
+    preset: Preset | MobilePreset | PDEPreset | None = None
+    """Where the hierarchy's rules come from (MGIC models; default paper), or the widths (PDE networks; default
+    cifar10)."""
     shortcut: ShortcutKind | None = None
     """How MGIC models change width and resolution (default depthwise)."""
     stop: StopRule | None = None
@@ -107,7 +144,8 @@ class ModelOptions:
     head_scale: HeadScale | None = None
     """Whether the classifier's inner layer follows width below 1 (MGIC-MobileNetV3; default wide: no)."""
     steps: int | None = None
-    """Smoothing steps on each resolution (MgNet; default 2 for mgnet18, 3 for mgnet20)."""
+    """Steps on each resolution: of smoothing (MgNet; default 2 for mgnet18, 3 for mgnet20), or in time (PDE networks;
+    default 3)."""
     share: Share | None = None
     """Which maps the smoothing steps of a level share (MgNet, MGiaD; default level: A and B)."""
     norms: NormUses | None = None
@@ -132,6 +170,41 @@ class ModelOptions:
     """Batch norm and ReLU after the transfers between resolutions (default no)."""
     residual_act: bool | None = None
     """ReLU on the residual before it changes resolution (default no)."""
+
+    coupling: Coupling | None = None
+    """Channel coupling of every layer (PDE networks; default full)."""
+    stencil: Stencil | None = None
+    """Taps of lean couplings (default 5 in lean ResNets, else 9)."""
+    pointwise: PointwisePart | None = None
+    """1x1 part of lean couplings (default full)."""
+    block: int | None = None
+    """Width of circulant blocks (default: as wide as the widths allow)."""
+    evaluate: Evaluation | None = None
+    """How circulant couplings are computed (default dense)."""
+    radius: int | None = None
+    """Neighbours on each side in chain and block_chain couplings (default 1)."""
+    lattice_neighbours: int | None = None
+    """Neighbours of a channel, itself counted, in lattice couplings: 5 or 9 (default 5)."""
+    periodic: bool | None = None
+    """Close chains and lattices to rings and tori (default no)."""
+    act_order: ActOrder | None = None
+    """Norm and ReLU after or before the convolutions of a residual block (coupled ResNets; default post)."""
+    layer: Layer | None = None
+    """Layer of a time step (PDE networks; default symmetric)."""
+    norm: StepNorm | None = None
+    """Norm inside of time steps (PDE networks; default batch, nonnegative where certified)."""
+    h: float | None = None
+    """Time step (PDE networks; default 1)."""
+    sign: SignWord | None = None
+    """Sign of a layer (PDE networks; default minus if symmetric, plus if double)."""
+    certified: bool | None = None
+    """Bound the couplings so that time steps never expand (parabolic PDE networks; default no)."""
+    scheme: Scheme | None = None
+    """How time steps treat diffusion (parabolic PDE networks; default explicit, imex for diffusion-reaction)."""
+    backend: DiffusionBackend | None = None
+    """How implicit diffusion is solved (default fourier)."""
+    released: bool | None = None
+    """Steps exactly as in IMEXnet's released code (default no)."""
 
     def given(self) -> dict[str, Any]:
         """Only what was set, as keyword arguments for `torchmg.create`."""

@@ -10,43 +10,17 @@ resolution starts with a `LightShortcut` (MGIC paper, sections 3.5 and 4.2).
 
 from typing import Unpack
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import ShortcutKind
 from torchmg.models.options import Preset
 from torchmg.models.presets import preset_options
+from torchmg.models.residual_block import basic_block
 from torchmg.models.resnet import ResNet, mgic_stages
 from torchmg.models.sizes import check_sizes, scaled
-from torchmg.nn.conv import ConvNormAct, GroupedConv2d
+from torchmg.nn.conv import ConvNormAct
 from torchmg.nn.mgic import MGICOptions
-from torchmg.nn.relax import Residual
-
-
-class StridedResidual(nn.Module):
-    """A basic block that changes width and resolution: y = ReLU(S(x) + N2(K2 ReLU(N1(K1 x)))), K1 strided.
-
-    (batch, in_channels, H, W) -> (batch, out_channels, H / stride, W / stride). `projection` chooses S: a 1x1
-    convolution with norm, or (option A of He et al.) every stride-th pixel with zero channels appended.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int, *, projection: bool) -> None:
-        super().__init__()
-        self.conv1 = GroupedConv2d(in_channels, out_channels, 3, stride=stride)
-        self.norm1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = GroupedConv2d(out_channels, out_channels, 3)
-        self.norm2 = nn.BatchNorm2d(out_channels)
-        self.stride, self.extra = stride, out_channels - in_channels
-        self.shortcut = ConvNormAct(in_channels, out_channels, 1, stride=stride, act=None) if projection else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """One strided residual step."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
-        if self.shortcut is None:
-            return F.relu(y + F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra)))
-        return F.relu(y + self.shortcut(x))
 
 
 def stage_plan(depth: int, width: float) -> tuple[list[int], int]:
@@ -72,13 +46,12 @@ def resnet(depth: int, *, num_classes: int = 10, in_channels: int = 3, width: fl
         width: multiplier on every stage's width; parameters grow with its square.
     """
     check_sizes(num_classes=num_classes, in_channels=in_channels)
-    widths, blocks = stage_plan(depth, width)
+    widths, count = stage_plan(depth, width)
     stages = []
     for index, channels in enumerate(widths):
-        layers: list[nn.Module] = [Residual(channels) for _ in range(blocks)]
-        if index > 0:
-            layers[0] = StridedResidual(widths[index - 1], channels, 2, projection=depth == 18)
-        stages.append(nn.Sequential(*layers))
+        change = (widths[index - 1], channels, 2) if index > 0 else (channels, channels)
+        blocks = [basic_block(*change, projection=depth == 18)]
+        stages.append(nn.Sequential(*blocks, *(basic_block(channels, channels) for _ in range(count - 1))))
     return ResNet(ConvNormAct(in_channels, widths[0]), stages, widths, num_classes)
 
 

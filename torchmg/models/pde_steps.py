@@ -1,0 +1,158 @@
+"""Blocks of time steps by name: the dynamics, the layer, the coupling and the treatment of diffusion."""
+
+from typing import Any, TypedDict, Unpack, cast, get_args
+
+from torchmg.errors import UsageError
+from torchmg.hierarchy import check_choice
+from torchmg.hierarchy.diffusion import DiffusionBackend
+from torchmg.models.options import Coupling, Dynamics, Layer, Scheme, SignWord, Stencil
+from torchmg.nn.certified import certify
+from torchmg.nn.coupling import ChannelCoupling, Evaluation, PointwisePart, channel_coupling
+from torchmg.nn.diffusion import ImplicitDiffusion
+from torchmg.nn.integrators import Hamiltonian, HamiltonianStep, Leapfrog
+from torchmg.nn.reaction import DiffusionReaction
+from torchmg.nn.step_norm import StepNorm
+from torchmg.nn.steps import DoubleStep, ExplicitStep, Sign, SymmetricStep, TimeStep
+from torchmg.nn.time_steps import TimeSteps
+
+BLOCKS: dict[Dynamics, type[TimeSteps]] = {
+    "parabolic": TimeSteps,
+    "second_order": Leapfrog,
+    "hamiltonian": Hamiltonian,
+}
+"""What puts the steps one after the other."""
+DAMPING: dict[Layer, SignWord] = {"symmetric": "minus", "double": "plus"}
+"""The sign that each layer has unless told."""
+EXPLICIT: tuple[Scheme, ...] = ("explicit", "split")
+"""Schemes that solve nothing."""
+
+
+class CouplingOptions(TypedDict, total=False):
+    """Options that only some couplings have; giving one to another coupling is an error."""
+
+    group_size: int
+    """Channels of a group (grouped, lean, block_chain)."""
+    stencil: Stencil
+    """Taps (lean)."""
+    pointwise: PointwisePart
+    """The 1x1 part (lean)."""
+    block: int
+    """Width of the circulant blocks (circulant)."""
+    evaluate: Evaluation
+    """How it is computed (circulant)."""
+    radius: int
+    """Neighbours on each side (chain, block_chain)."""
+    lattice_neighbours: int
+    """Neighbours of a channel, itself counted, 5 or 9 (lattice)."""
+    periodic: bool
+    """A ring instead of a path, a torus instead of a rectangle (chain, block_chain, lattice)."""
+
+
+class StepOptions(TypedDict, total=False):
+    """What every block of time steps takes besides its coupling; meanings in `time_steps`."""
+
+    steps: int
+    layer: Layer
+    norm: StepNorm | None
+    h: float
+    sign: SignWord | None
+
+
+class DiffusionOptions(TypedDict, total=False):
+    """What parabolic steps take too; meanings in `time_steps`."""
+
+    scheme: Scheme
+    backend: DiffusionBackend | None
+    certified: bool
+
+
+def time_steps(
+    channels: int,
+    *,
+    dynamics: Dynamics = "parabolic",
+    coupling: Coupling = "full",
+    steps: int = 3,
+    layer: Layer = "symmetric",
+    scheme: Scheme = "explicit",
+    backend: DiffusionBackend | None = None,
+    norm: StepNorm | None = None,
+    h: float = 1.0,
+    sign: SignWord | None = None,
+    certified: bool = False,
+    **options: Unpack[CouplingOptions],
+) -> TimeSteps:
+    """A block of time steps, (batch, channels, H, W) -> the same; all start from the same weights (spec 1.7).
+
+    Args:
+        channels: width.
+        dynamics: see `Dynamics`.
+        coupling: see `Coupling`; K of every layer.
+        steps: how many; 3 in the authors' networks.
+        layer: see `Layer`.
+        scheme: see `Scheme`; what is not `explicit` needs parabolic dynamics. B of `split` is depthwise.
+        backend: how implicit diffusion is solved; `fourier`, IMEXnet's, by default.
+        norm: see `StepNorm`; batch norm by default, with |gamma| where steps are certified.
+        h: time step.
+        sign: of the layer; by default minus for symmetric layers, which damps, and plus for double ones.
+        certified: bound the couplings' norms in every forward so that steps never expand (symmetric layers with the
+            minus sign and parabolic dynamics; norms `nonnegative` or `none`).
+        **options: of the coupling.
+
+    Raises:
+        UsageError: no steps, an odd width for Hamiltonian dynamics, a scheme with other than parabolic ones, a backend
+            where nothing is solved, options that the coupling does not have, a certificate that cannot be had.
+        UnknownNameError: an unknown choice; the message names the nearest.
+    """
+    check_choice("dynamics", dynamics, get_args(Dynamics))
+    check_choice("layer", layer, get_args(Layer))
+    check_choice("scheme", scheme, get_args(Scheme))
+    if sign is not None:
+        check_choice("sign", sign, get_args(SignWord))
+    if not isinstance(steps, int) or steps < 1:
+        raise UsageError(f"steps must be a whole number, at least 1; got {steps!r}.")
+    if scheme != "explicit" and dynamics != "parabolic":
+        raise UsageError(f"scheme={scheme!r} is for parabolic dynamics; got {dynamics}. Use scheme='explicit'.")
+    if scheme in EXPLICIT and backend is not None:
+        raise UsageError(f"scheme={scheme!r} solves nothing, so backend={backend!r} has no use. Use scheme='imex'.")
+    if dynamics == "hamiltonian" and channels % 2:
+        raise UsageError(f"Hamiltonian steps halve the channels; got {channels}. Use {channels - 1} or {channels + 1}.")
+    how: dict[str, Any] = {"norm": norm or ("nonnegative" if certified else "batch"), "h": h}
+
+    def explicit(width: int, number: int) -> ExplicitStep:
+        kernel = _coupling(coupling, width, number, options)
+        direction: Sign = -1 if (sign or DAMPING[layer]) == "minus" else 1
+        if layer == "symmetric":
+            return SymmetricStep(kernel, sign=direction, **how)
+        second = _coupling(coupling, width, number + 1, options)
+        return DoubleStep(kernel, second, sign=direction, **how)
+
+    def step(number: int) -> TimeStep:
+        if dynamics == "hamiltonian":
+            return HamiltonianStep(explicit(channels // 2, number), explicit(channels // 2, number + 1))
+        if scheme == "explicit":
+            return explicit(channels, number)
+        if scheme == "split":
+            diffusion = SymmetricStep(channel_coupling("depthwise", channels, channels), **how)
+        else:
+            diffusion = ImplicitDiffusion(channels, backend=backend or "fourier", h=h)
+        return DiffusionReaction(explicit(channels, number), diffusion, scheme, h=h)
+
+    kind = BLOCKS[dynamics]
+    if options.get("stencil") == "3":
+        made = [step(number) for number in range(steps)]
+        for later in made[1:]:
+            later.load_state_dict(made[0].state_dict())
+        block = kind(*made)
+    else:
+        block = kind.copies(step(0), steps)
+    return certify(block) if certified else block
+
+
+def _coupling(name: Coupling, width: int, number: int, options: CouplingOptions) -> ChannelCoupling:
+    """A square coupling; `number` decides whose turn it is with `stencil="3"`."""
+    own = cast(dict[str, Any], {**options})
+    if own.get("stencil") == "3":
+        own["stencil"] = "3v" if number % 2 else "3h"
+    if "lattice_neighbours" in own:
+        own["neighbours"] = own.pop("lattice_neighbours")
+    return channel_coupling(name, width, width, **own)
