@@ -226,3 +226,16 @@ def test_a_builder_makes_the_member_with_its_options() -> None:
 def test_what_is_wrong_is_explained(kind: type[Exception], what: Callable[[], Any], message: str) -> None:
     with pytest.raises(kind, match=message):
         what()
+
+
+@member
+def test_memory_formats_and_half_precision_change_nothing_but_that(name: str) -> None:
+    torch.manual_seed(0)
+    coupling = channel_coupling(name, 8, 8, padding="circular", **SMALL.get(name, {}))
+    x = torch.randn(2, 8, 6, 5)
+    expected = coupling(x).detach()
+    coupling = coupling.to(memory_format=torch.channels_last)
+    x = x.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(coupling(x), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (coupling(x).float() - expected).abs().max() < 0.05 * expected.abs().max()

@@ -22,7 +22,7 @@ def twins(*args: int, **options: object) -> tuple[Circulant, Circulant]:
 
 def by_3d_fft(coupling: Circulant, x: Tensor) -> Tensor:
     """The authors' form: a periodic convolution over channels, rows and columns, which turns stencils around."""
-    theta, margin = coupling.theta[0, 0], coupling.kernel_size // 2
+    theta, margin = coupling.blocks[0, 0], coupling.kernel_size // 2
     padded = torch.zeros_like(x[0])
     for i, j in torch.cartesian_prod(*[torch.arange(coupling.kernel_size)] * 2).tolist():
         padded[:, (margin - i) % x.shape[2], (margin - j) % x.shape[3]] += theta[:, i, j]
@@ -35,7 +35,7 @@ def test_the_kernel_is_the_definition() -> None:
     weight = coupling.dense_weight()
     for o in range(4):
         for i in range(6):
-            assert torch.equal(weight[o, i], coupling.theta[o // 2, i // 2, (o - i) % 2])
+            assert torch.equal(weight[o, i], coupling.blocks[o // 2, i // 2, (o - i) % 2])
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5, 8])
@@ -74,7 +74,7 @@ def test_it_commutes_with_rolling_the_channels() -> None:
 def test_blocks_of_one_are_the_full_convolution() -> None:
     full = Full(6, 4).double()
     for coupling in (Circulant(6, 4, block=1).double(), Circulant(6, 4, block=1, evaluate="channel_fft").double()):
-        coupling.load_state_dict({"theta": full.weight[:, :, None]})
+        coupling.load_state_dict({"theta": full.weight.flatten(0, 1)[:, None]})
         x = torch.randn(1, 6, 5, 5, dtype=torch.float64)
         torch.testing.assert_close(coupling(x), full(x), rtol=0, atol=1e-12)
         assert coupling.num_params() == full.num_params()
@@ -112,7 +112,7 @@ def test_transforms_cost_n_log_n(lengths: list[int], batch: int, real: bool, mac
 def test_the_norm_of_one_block_is_the_largest_entry_of_its_transform() -> None:
     coupling = Circulant(6, 6, padding="circular").double()
     padded = torch.zeros(6, 5, 7, dtype=torch.float64)
-    padded[:, :3, :3] = coupling.theta[0, 0].detach()
+    padded[:, :3, :3] = coupling.blocks[0, 0].detach()
     torch.testing.assert_close(coupling.norm_bound((5, 7)), torch.fft.fftn(padded).abs().max(), rtol=1e-12, atol=0)
 
 

@@ -53,6 +53,7 @@ Coupling = Literal[
     "chain",
     "block_chain",
     "lattice",
+    "multigrid",
 ]
 """Channel couplings that keep the width; `torchmg.nn.coupling` says what each is."""
 Dynamics = Literal["parabolic", "hamiltonian", "second_order"]

@@ -25,7 +25,7 @@ class Circulant(ChannelCoupling):
 
         W[o, i] = theta[(o - i) mod b]   within each of the (out / b) x (in / b) blocks
 
-    Weights: k^dims in out / b, in `theta` of shape (out / b, in / b, b, *kernel). b = 1 is the full convolution; b =
+    Weights: k^dims in out / b, in `theta` of shape (out in / b^2, b, *kernel), a block a row. b = 1 is the full convolution; b =
     in = out has as many weights as the depthwise one, yet couples all channels.
 
     Source: the square case with one block is in the authors' code (lowcost spec 1.1 [F]), other blocks are those of
@@ -67,8 +67,16 @@ class Circulant(ChannelCoupling):
         self._fixed = block is not None
         self.rows, self.columns = out_channels // self.block, in_channels // self.block
         kernel = (self.kernel_size,) * self.dims
-        self.theta = nn.Parameter(torch.empty(self.rows, self.columns, self.block, *kernel))
+        self.theta = nn.Parameter(torch.empty(self.rows * self.columns, self.block, *kernel))
         self.reset_parameters()
+
+    @property
+    def blocks(self) -> Tensor:
+        """The weights, (out / b, in / b, b, *kernel).
+
+        Stored with two axes in one: torch's memory formats are for tensors of as many axes as a convolution's weight.
+        """
+        return self.theta.unflatten(0, (self.rows, self.columns))
 
     @property
     def growth(self) -> Growth:
@@ -107,7 +115,7 @@ class Circulant(ChannelCoupling):
 
     def dense_weight(self) -> Tensor:
         """theta[(o - i) mod b] in each block."""
-        return unroll(self.theta)
+        return unroll(self.blocks)
 
     def norm_bound(self, size: tuple[int, ...] | None = None) -> Tensor:
         """As in `ChannelCoupling`, channel frequency by channel frequency, between which nothing is coupled.
@@ -116,10 +124,10 @@ class Circulant(ChannelCoupling):
         largest over the channel frequencies of sum_t ||W_t||_2, or Schur's bound. Source: lowcost spec 1.1, 1.8.
         """
         if size is not None:
-            modes = symbol(self.theta.flatten(0, 1), self._torus(size))
+            modes = symbol(self.theta, self._torus(size))
             modes = torch.fft.fft(modes, dim=-1).unflatten(-2, (self.rows, self.columns)).movedim(-1, 0)
             return self._norms(modes).max()
-        flat = at_least_single(self.theta).flatten(3)
+        flat = at_least_single(self.blocks).flatten(3)
         modes = torch.fft.rfft(flat, dim=2).movedim((2, 3), (0, 1))
         taps = self._norms(modes, certified=True).sum(1).max()
         return torch.minimum(taps, schur_bound(flat.abs().sum((2, 3))))
@@ -165,7 +173,7 @@ class Circulant(ChannelCoupling):
 
         A complex product (a + ib)(x + iy) is the real matrix ((a, -b), (b, a)) times (x, y).
         """
-        modes = torch.fft.rfft(at_least_single(self.theta), dim=2).movedim(2, 0)
+        modes = torch.fft.rfft(at_least_single(self.blocks), dim=2).movedim(2, 0)
         real, imaginary = modes.real, modes.imag
         upper, lower = torch.cat([real, -imaginary], 2), torch.cat([imaginary, real], 2)
         return torch.cat([upper, lower], 1).flatten(0, 1)
