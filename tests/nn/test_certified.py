@@ -172,6 +172,17 @@ def test_certified_diffusion_reaction_steps(scheme: Any, act: Any) -> None:
         assert torch.linalg.matrix_norm(dense, ord=2) <= 1 + 1e-12
 
 
+def test_the_two_terms_of_a_split_step_share_the_limit() -> None:
+    """With single numbers for kernels, 1 - h (k^2 + b^2) is -1 when each has half of the limit, or 0 if monotone."""
+    for monotone, derivative in ((False, -1.0), (True, 0.0)):
+        parts = [Depthwise(1, 1, 1, dims=1) for _ in range(2)]
+        step = DiffusionReaction(*parts, "split", norm="none", act="tanh", h=0.3).double()
+        certify(step, monotone=monotone)
+        for parameter in step.parameters():
+            nn.init.constant_(parameter, 100.0)
+        assert jacobian(step, torch.zeros(1, 1, 1, dtype=torch.float64)).item() == pytest.approx(derivative, abs=1e-12)
+
+
 def test_certified_smoothers_and_whole_blocks() -> None:
     smoother = certify(SymmetricSmoother(Full(3, 4, dims=1), norm="none")).double()
     net = nn.Sequential(nn.Conv1d(3, 3, 1), TimeSteps.copies(SymmetricStep(Full(3, 3, dims=1), norm="none"), 3))
