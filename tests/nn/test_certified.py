@@ -12,7 +12,7 @@ from torch import nn
 from tests.nn.expansion import ExactDiffusion, expansion, jacobian, matrix_of
 from torchmg.errors import ShapeError, UsageError
 from torchmg.nn.certified import Bounded, certify, linear_maps
-from torchmg.nn.coupling import Depthwise, Full, channel_coupling
+from torchmg.nn.coupling import COUPLINGS, Depthwise, Full, channel_coupling
 from torchmg.nn.reaction import DiffusionReaction
 from torchmg.nn.smoothers import Smoother, SymmetricSmoother
 from torchmg.nn.steps import DoubleStep, SymmetricStep
@@ -129,6 +129,28 @@ def test_the_factor_is_part_of_the_gradient() -> None:
     assert torch.autograd.gradcheck(call, values)
 
 
+@pytest.mark.parametrize("padding", ["zeros", "circular"])
+@pytest.mark.parametrize("name", COUPLINGS)
+def test_every_coupling_can_be_certified(name: str, padding: Any) -> None:
+    size = (4, 3)
+    step = SymmetricStep(channel_coupling(name, 8, 8, padding=padding), norm="none", act="tanh", h=2.0)
+    assert 2 * torch.linalg.matrix_norm(matrix_of(step.coupling.double(), size), ord=2) ** 2 < 1
+    certify(step.double())
+    for _ in range(3):
+        disturb(step)
+        assert expansion(step, torch.zeros(1, 8, *size, dtype=torch.float64)) <= 1 + 1e-12
+    assert isinstance(step.coupling, Bounded)
+    assert step.coupling.num_params() == sum(p.numel() for p in step.parameters())
+
+
+def test_weights_of_zero_have_a_gradient() -> None:
+    step = certify(SymmetricStep(Full(3, 3), norm="none"))
+    for parameter in step.parameters():
+        nn.init.zeros_(parameter)
+    step(torch.randn(1, 3, 4, 4)).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in step.parameters())
+
+
 @pytest.mark.parametrize("scheme", ["explicit", "split", "imex", "strang", "imexnet"])
 @pytest.mark.parametrize("act", ["relu", "tanh"])
 def test_certified_diffusion_reaction_steps(scheme: Any, act: Any) -> None:
@@ -148,6 +170,17 @@ def test_certified_diffusion_reaction_steps(scheme: Any, act: Any) -> None:
             root, inverse = (vectors @ (values**power).diag() @ vectors.T for power in (0.5, -0.5))
             dense = root @ dense @ inverse
         assert torch.linalg.matrix_norm(dense, ord=2) <= 1 + 1e-12
+
+
+def test_the_two_terms_of_a_split_step_share_the_limit() -> None:
+    """With single numbers for kernels, 1 - h (k^2 + b^2) is -1 when each has half of the limit, or 0 if monotone."""
+    for monotone, derivative in ((False, -1.0), (True, 0.0)):
+        parts = [Depthwise(1, 1, 1, dims=1) for _ in range(2)]
+        step = DiffusionReaction(*parts, "split", norm="none", act="tanh", h=0.3).double()
+        certify(step, monotone=monotone)
+        for parameter in step.parameters():
+            nn.init.constant_(parameter, 100.0)
+        assert jacobian(step, torch.zeros(1, 1, 1, dtype=torch.float64)).item() == pytest.approx(derivative, abs=1e-12)
 
 
 def test_certified_smoothers_and_whole_blocks() -> None:

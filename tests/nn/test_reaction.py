@@ -11,11 +11,14 @@ from torch.nn import functional as F
 
 from tests.nn.expansion import ExactDiffusion, coupling_of_norm, expansion, jacobian, matrix_of
 from torchmg.errors import UnknownNameError, UsageError
+from torchmg.nn.certified import certify
 from torchmg.nn.coupling import Depthwise, Full, Grouped, Pointwise
+from torchmg.nn.diffusion import ImplicitDiffusion
 from torchmg.nn.imexnet import IMEXnetCodeStep, ZeroMean
 from torchmg.nn.reaction import DiffusionReaction, reaction
 from torchmg.nn.smoothers import Smoother, SymmetricSmoother
 from torchmg.nn.steps import DoubleStep, SymmetricStep
+from torchmg.nn.time_steps import TimeSteps
 
 SIDE, STRENGTHS = 5, torch.tensor([0.0, 0.4, 3.0], dtype=torch.float64)
 SEEDS = st.integers(0, 2**31)
@@ -190,6 +193,33 @@ def test_smoothers_are_their_formula() -> None:
     symmetric = SymmetricSmoother(a, h=0.3).double()
     r = F.relu(symmetric.norm(f - a(u)))
     assert torch.allclose(symmetric(u, f), u + 0.3 * a.adjoint(r))
+
+
+@pytest.mark.parametrize("scheme", ["imex", "imexnet", "strang"])
+@pytest.mark.parametrize("backend", ["fourier", "cosine", "sweeps"])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_steps_of_the_library_s_own_diffusion(scheme: Any, backend: Any, dims: Any) -> None:
+    """Refined, certified, exported, under autocast; and non-expansive, with `imexnet` in the norm of S^{-1}."""
+    own = ImplicitDiffusion(4, backend=backend, dims=dims, sweeps=1)
+    made = DiffusionReaction(Full(4, 4, dims=dims), own, scheme, norm="none", act="tanh", h=0.5)
+    block, y = certify(TimeSteps.copies(made, 2)), torch.randn(1, 4, *(4,) * dims)
+    expected = block(y)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(block(y), expected, atol=0.1)
+    if dims == 2 and scheme == "imex":
+        assert torch.allclose(torch.export.export(block, (y,)).module()(y), block(y), atol=1e-5)
+    step = block.refine().double()[0]
+    assert isinstance(step, DiffusionReaction)
+    assert step.h == 0.25
+    with torch.no_grad():
+        step.reaction.coupling.coupling.weight.normal_()
+    if dims == 1:
+        dense, solved = jacobian(step, y.double()), jacobian(step.diffusion, y.double())
+        if scheme == "imexnet":
+            values, vectors = torch.linalg.eigh((solved + solved.T) / 2)
+            root, inverse = (vectors @ (values**power).diag() @ vectors.T for power in (0.5, -0.5))
+            dense = inverse @ dense @ root
+        assert torch.linalg.matrix_norm(dense, ord=2) <= 1 + 1e-12
 
 
 def test_bad_requests_say_what_would_work() -> None:
