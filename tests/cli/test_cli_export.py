@@ -100,6 +100,15 @@ def test_a_run_is_exported_with_its_weights_and_what_its_pictures_need(
     assert found["torchmg.model"] == "mgiad20"
 
 
+def test_a_run_on_a_part_of_its_data_says_how_to_normalise_too(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = replace(torchmg.recipe("digits_mgiad20"), options=ModelOptions(width=0.25), subset=50)
+    data = torchmg.load("digits")
+    RunFolder.open(recipe, Path("part")).write_weights(model_for(recipe, data))
+    assert cli.run("export part --out net.pt2 --json".split()) == 0
+    about = json.loads(capsys.readouterr().out)["about"]
+    assert (about["mean"], about["std"]) == (list(data.mean), list(data.std))
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from torchmg.data.cifar import CIFAR10, CIFAR100, load_cifar
 from torchmg.data.fashion_mnist import FASHION_MNIST, load_idx
 from torchmg.data.files import md5
+from torchmg.data.stl10 import STL10, load_stl10
 from torchmg.errors import DataError, DataWarning
 
 N = 2
@@ -43,24 +44,36 @@ def idx(file, seed, packed):
     return (f"{file.name}.gz", small, tiny) if packed else (file.name, content, tiny)
 
 
+def bare(file, seed):
+    random = np.random.default_rng(seed)
+    shape = (N, *file.shape[1:])
+    content = random.integers(*((0, 256) if len(shape) > 1 else (1, 11)), shape, dtype=np.uint8).tobytes()
+    return file.name, content, replace(file, shape=shape, md5=md5(content))
+
+
 def build(root, name):
     """Write a set of two images a file; returns its folder and how to read it."""
-    layout = {"cifar10": CIFAR10, "cifar100": CIFAR100}.get(name, FASHION_MNIST)
+    layout = {"cifar10": CIFAR10, "cifar100": CIFAR100, "stl10": STL10}.get(name, FASHION_MNIST)
     folder, files = root / name / layout.source.folder, []
     folder.mkdir(parents=True)
     for seed, file in enumerate((*layout.train, *layout.test)):
         packed = name == "fashion_mnist packed"
-        made = idx(file, seed, packed) if layout is FASHION_MNIST else pickled(file, layout, seed)
+        if layout is STL10:
+            made = bare(file, seed)
+        else:
+            made = idx(file, seed, packed) if layout is FASHION_MNIST else pickled(file, layout, seed)
         (folder / made[0]).write_bytes(made[1])
         files.append(made[2])
     cut = len(layout.train)
     layout, load = replace(layout, train=tuple(files[:cut]), test=tuple(files[cut:])), load_cifar
     if name.startswith("fashion_mnist"):
         load = load_idx
+    elif name == "stl10":
+        load = load_stl10
     return folder, lambda: load(root / name, download=False, layout=layout)
 
 
-SETS = ["cifar10", "cifar100", "fashion_mnist", "fashion_mnist packed"]
+SETS = ["cifar10", "cifar100", "fashion_mnist", "fashion_mnist packed", "stl10"]
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def check_adjoint(coupling: ChannelCoupling, size: tuple[int, ...]) -> None:
 def check_counts(coupling: ChannelCoupling) -> None:
     """Closed forms are what is there, and weights are few enough: Q has no idle columns."""
     assert coupling.num_params() == sum(p.numel() for p in coupling.parameters())
-    weights = [weight for weight, _ in coupling.variances()]
+    weights = [weight for name, weight in coupling.named_parameters() if name != "bias"]
     assert coupling.num_weights() == sum(w.numel() for w in weights)
     gradients = torch.autograd.grad(coupling.dense_weight().square().sum(), weights)
     assert all(bool((g != 0).all()) for g in gradients)

@@ -60,6 +60,18 @@ MEMBERS = {
         ),
         ANY,
     ),
+    "chain": Member(
+        lambda i, o: st.one_of(
+            st.fixed_dictionaries({"radius": st.integers(0, i), "periodic": st.just(False)}),
+            st.fixed_dictionaries({"radius": st.integers(0, (i - 1) // 2), "periodic": st.just(True)}),
+        ),
+        SQUARE,
+    ),
+    "block_chain": Member(options(group_size=group_sizes, radius=choice(0, 1)), SQUARE),
+    "lattice": Member(options(neighbours=choice(5, 9)), SQUARE),
+    "multigrid": Member(
+        options(group_size=choice(1, 2), coarsest=choice(1, 2)), st.sampled_from([(2, 2), (4, 4), (8, 8)])
+    ),
 }
 LARGEST = {1: 9, 2: 5, 3: 3}
 """Sides of the maps by number of axes, so that their operators are small matrices."""
@@ -134,6 +146,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "grouped": {"group_size": 2},
     "lean": {"stencil": "5", "group_size": 2, "pointwise": "circulant"},
     "circulant": {"block": 2, "evaluate": "channel_fft"},
+    "block_chain": {"group_size": 2},
+    "multigrid": {"group_size": 1, "coarsest": 2},
 }
 """Options for which four channels are enough, and that take the longest way."""
 

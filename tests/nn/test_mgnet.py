@@ -106,7 +106,7 @@ def test_costs_are_the_closed_forms(width: int, groups: int, steps: int, dims: A
             return self.relation(torch.zeros_like(f), f)
 
     spatial = (5, 4, 3)[:dims]
-    macs, unknown = forward_macs(Solve(), (channels, *spatial))
+    macs, _, _, unknown = forward_macs(Solve(), (channels, *spatial))
     assert sum(macs.values()) == cost.macs(prod(spatial))
     assert unknown == ()
 

@@ -194,7 +194,7 @@ def test_costs_are_the_closed_forms(
             return self.sic(torch.zeros_like(f), f)
 
     spatial = (5, 4, 3)[:dims]
-    macs, unknown = forward_macs(Solve(), (channels, *spatial))
+    macs, _, _, unknown = forward_macs(Solve(), (channels, *spatial))
     assert sum(macs.values()) == sum(cost.total.macs(prod(spatial)) for cost in costs)
     assert unknown == ()
 

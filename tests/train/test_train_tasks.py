@@ -1,5 +1,8 @@
 """What tasks measure, against formulas and libraries: confusion, ignored pixels, explained variance; parts of sets."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,10 @@ from training_runs import small_set
 
 from torchmg.data.fewer import FewerToTrain
 from torchmg.data.samples import IGNORE
+from torchmg.data.segmentation import PairSplit, SegmentationSet
 from torchmg.errors import UsageError
+from torchmg.train.model import preparation_for
+from torchmg.train.recipe import Recipe
 from torchmg.train.tasks import Classification, Regression, Segmentation
 
 CLASSES = ("sky", "road", "car")
@@ -99,3 +105,27 @@ def test_a_part_of_a_set_trains_on_the_same_samples_always_and_tests_on_all():
     for count in (1, len(data.train) + 1):
         with pytest.raises(UsageError, match="cannot be taken"):
             FewerToTrain(data, count)
+
+
+def test_a_part_of_a_set_is_the_whole_in_all_else_and_can_be_copied():
+    data = small_set()
+    part = FewerToTrain(data, 20)
+    for twin in (part, copy.copy(part), pickle.loads(pickle.dumps(part))):
+        for name in ("name", "classes", "num_classes", "shape", "task", "mean", "std"):
+            assert getattr(twin, name) == getattr(data, name)
+        assert twin.hashes() == part.hashes()
+    with pytest.raises(AttributeError, match="no attribute 'levels'"):
+        _ = part.levels
+
+
+def test_a_part_of_a_set_with_masks_is_cropped_as_the_whole_is():
+    split = PairSplit(torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8), torch.zeros(6, 8, 8, dtype=torch.uint8))
+    data = SegmentationSet("camvid", CLASSES, split, split)
+    recipe = Recipe(model="lraspp_mobilenetv3_small", data="camvid", augment="scale_crop_flip", crop=4, subset=3)
+    preparation = preparation_for(recipe, FewerToTrain(data, 3))
+    inputs, targets = split.take(torch.arange(6))
+    found, _ = preparation(inputs, targets, preparation.table(0, 0, 6))
+    assert found.shape == (6, 3, 4, 4)
+    pixels = split.inputs.double() / 255
+    assert preparation(inputs, targets, None)[0].double().mean((0, 2, 3)).abs().max() < 1e-6
+    assert data.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist())

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     from torchmg.train.evaluate import evaluate
     from torchmg.train.folder import RunFolder
     from torchmg.train.model import data_for, model_for
-    from torchmg.train.scores import score_of
+    from torchmg.train.scores import SCORES, score_of
 
     run = RunFolder.existing(args.run)
     recipe = run.recipe()
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
         for split, m in found.items()
     ]
     title = f"{recipe.name}, {args.run}"
-    names = [_LABELS.get(key, key) for key in found["test"].scores]
+    labels = {score.key: score.label for score in SCORES.values()}
+    names = [labels.get(key, key) for key in found["test"].scores]
     table = Table(["split", "samples", score_of(recipe.data).loss, *(f"{name} %" for name in names)], rows, title)
     text, classes = str(table), {split: dict(m.classes) for split, m in found.items() if m.classes}
     if classes:
@@ -57,7 +58,3 @@ def main(arguments: Sequence[str]) -> int:
         text += "\n\n" + str(Table(["class", "train IoU %", "test IoU %"], each, note="-: neither seen nor predicted"))
     args.output.give_text(text, table, **({"classes": classes} if classes else {}))
     return 0
-
-
-_LABELS = {"miou": "mIoU", "explained": "explained variance"}
-"""What scores are called for people, where it is not their key."""

@@ -8,7 +8,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.utils.flop_counter import flop_registry
 
 from torchmg.errors import ShapeError, TorchmgError
 from torchmg.hierarchy.transforms import fft_macs
+from torchmg.nn.coupling import ChannelCoupling
 from torchmg.nn.transfer import Transfer
 
 FREE = frozenset(
@@ -57,6 +58,19 @@ def meta_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo).eval()
 
 
+class Macs(NamedTuple):
+    """What one forward pass costs."""
+
+    by_path: dict[str, int]
+    """Dotted path of the innermost module at work, or of a coupling that counts by its closed form -> MACs."""
+    couplings: int
+    """Of them, those by closed forms of channel couplings."""
+    transforms: int
+    """Of all, those of Fourier transforms."""
+    unknown: tuple[str, ...]
+    """Operators counted as zero though they may compute."""
+
+
 class _MacCounter(TorchDispatchMode):
     """Adds up MACs by (module path, operator) while the module stack is kept by hooks."""
 
@@ -64,7 +78,9 @@ class _MacCounter(TorchDispatchMode):
         super().__init__()
         self.stack = [""]
         self.macs: Counter[str] = Counter()
-        self.transforms = 0
+        self.couplings = self.transforms = 0
+        self.inside = 0
+        """How many couplings are at work, one within the other; the outermost counts for all."""
         self.unknown: set[str] = set()
 
     def __torch_dispatch__(
@@ -78,12 +94,14 @@ class _MacCounter(TorchDispatchMode):
             if decomposed is not NotImplemented:
                 return decomposed
         out = func(*args, **kwargs)
+        if packet in TRANSFORMS:
+            self.transforms += transform_macs(packet, args[0], args[1], out)
+        if self.inside:
+            return out
         if packet in flop_registry:
             self.macs[self.stack[-1]] += flop_registry[packet](*args, **kwargs, out_val=out) // 2
         elif packet in TRANSFORMS:
-            macs = transform_macs(packet, args[0], args[1], out)
-            self.macs[self.stack[-1]] += macs
-            self.transforms += macs
+            self.macs[self.stack[-1]] += transform_macs(packet, args[0], args[1], out)
         elif not (torch.Tag.pointwise in func.tags or func.is_view or packet.__name__ in FREE):
             self.unknown.add(str(packet))
         return out
@@ -97,18 +115,37 @@ def _follow(counter: _MacCounter, path: str) -> tuple[Callable[..., None], Calla
 
     def leave(module: nn.Module, _: Any, out: Any) -> None:
         counter.stack.pop()
-        if isinstance(module, Transfer):
+        if isinstance(module, Transfer) and not counter.inside:
             counter.macs[path] += module.elementwise_macs(out)
 
     return enter, leave
 
 
-def forward_macs(model: nn.Module, input: tuple[int, ...]) -> tuple[dict[str, int], int, tuple[str, ...]]:  # noqa: A002
-    """MACs of one forward pass for one sample of shape `input`, and the operators that have no formula.
+def _by_formula(counter: _MacCounter, path: str, coupling: ChannelCoupling) -> None:
+    """Have a coupling on the meta device count by its closed form, forward and adjoint, not by what it calls.
 
-    Returns:
-        ({dotted path of the innermost module at work: MACs}, MACs of Fourier transforms among them, names of
-        operators counted as zero though they may compute).
+    Its evaluation may multiply zeros (stars within squares) and transform; the adjoint is no forward that hooks see.
+    """
+
+    def counted(apply: Callable[..., Tensor], *, fine: int) -> Callable[..., Tensor]:
+        def call(*args: Any, **kwargs: Any) -> Tensor:
+            counter.inside += 1
+            out = apply(*args, **kwargs)
+            counter.inside -= 1
+            if not counter.inside:
+                macs = coupling.macs(*(args[0], out)[fine].shape[2:])
+                counter.macs[path] += macs
+                counter.couplings += macs
+            return out
+
+        return call
+
+    coupling.forward = counted(coupling.forward, fine=0)
+    coupling.adjoint = counted(coupling.adjoint, fine=1)
+
+
+def forward_macs(model: nn.Module, input: tuple[int, ...]) -> Macs:  # noqa: A002
+    """MACs of one forward pass for one sample of shape `input`, and the operators that have no formula.
 
     Raises:
         ShapeError: the model cannot take this input; the message carries the model's own.
@@ -123,6 +160,8 @@ def forward_macs(model: nn.Module, input: tuple[int, ...]) -> tuple[dict[str, in
         enter, leave = _follow(counter, path)
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)
+        if isinstance(module, ChannelCoupling):
+            _by_formula(counter, path, module)
     x = torch.empty(1, *input, device="meta")
     try:
         with torch.no_grad(), counter:
@@ -131,4 +170,4 @@ def forward_macs(model: nn.Module, input: tuple[int, ...]) -> tuple[dict[str, in
         raise
     except Exception as error:
         raise ShapeError(f"The model does not run on one sample of shape {input}: {error}") from error
-    return dict(counter.macs), counter.transforms, tuple(sorted(counter.unknown))
+    return Macs(dict(counter.macs), counter.couplings, counter.transforms, tuple(sorted(counter.unknown)))

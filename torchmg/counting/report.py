@@ -39,6 +39,8 @@ class Count:
     rows: tuple[Row, ...]
     unknown: tuple[str, ...] = ()
     """Operators without a formula that were met; their work is missing from `macs`."""
+    couplings: int = 0
+    """MACs of channel couplings among `macs`: by their closed forms, whatever they call."""
     transforms: int = 0
     """MACs of Fourier transforms among `macs`: by formula, see `fft_macs`, as they have no exact number."""
 
@@ -60,6 +62,11 @@ class Count:
             "Parameters: unique tensors. MACs: convolutions and matrix products of one forward pass, "
             f"one sample of {size}; norms, activations, pooling and bias additions are not counted."
         )
+        if self.couplings:
+            line += (
+                f"\nChannel couplings by their closed forms ({self.couplings:,} MACs): taps that a stencil leaves out "
+                "are not counted, a dense kernel gathered from fewer weights is counted as dense."
+            )
         if self.transforms:
             line += f"\n{FFT_CONVENTION}, as MACs {self.transforms:,} of the whole."
         if self.unknown:
@@ -109,7 +116,8 @@ def count(model: nn.Module, input: tuple[int, ...] = (3, 32, 32), name: str | No
     """
     if not input or any(not isinstance(n, int) or n < 1 for n in input):
         raise UsageError(f"input must be positive sizes such as (3, 32, 32); got {input!r}.")
-    macs, transforms, unknown = forward_macs(model, tuple(input))
+    found = forward_macs(model, tuple(input))
+    macs = found.by_path
     places = dict(_places(model))
     rows, seen = [], set()
     for path, module in model.named_modules():
@@ -119,7 +127,9 @@ def count(model: nn.Module, input: tuple[int, ...] = (3, 32, 32), name: str | No
         if parameters or macs.get(path):
             role, level = _place(path, places)
             rows.append(Row(path, _kind(module), role, level, parameters, macs.get(path, 0)))
-    return Count(name or type(model).__name__, tuple(input), tuple(rows), unknown, transforms)
+    return Count(
+        name or type(model).__name__, tuple(input), tuple(rows), found.unknown, found.couplings, found.transforms
+    )
 
 
 def _places(model: nn.Module) -> Iterator[tuple[str, tuple[str, int | None]]]:

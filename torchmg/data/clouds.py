@@ -8,16 +8,15 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from math import pi
-from typing import ClassVar, Literal, Self, get_args
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from torchmg.data.names import CLOUD_AUGMENTATIONS
 from torchmg.data.order import draws
 from torchmg.errors import ShapeError, UnknownNameError, UsageError, did_you_mean
 
-CloudAugmentation = Literal["none", "clouds"]
-"""`none`: clouds as they are; `clouds`: turned about z, jittered, and points left out, see `augment_clouds`."""
 JITTER = 0.01
 """Standard deviation of the noise on a coordinate, where a cloud has radius 1 (Qi et al., PointNet, CVPR 2017)."""
 JITTER_LIMIT = 0.05
@@ -130,11 +129,11 @@ class CloudPreparation:
     """
 
     augment: str = "none"
-    """One of `CloudAugmentation`."""
+    """One of `CLOUD_AUGMENTATIONS`: clouds as they are, or as `augment_clouds` changes them."""
 
     def __post_init__(self) -> None:
-        if self.augment not in get_args(CloudAugmentation):
-            near = did_you_mean(self.augment, get_args(CloudAugmentation))
+        if self.augment not in CLOUD_AUGMENTATIONS:
+            near = did_you_mean(self.augment, CLOUD_AUGMENTATIONS)
             raise UnknownNameError(f"Point clouds have no augmentation '{self.augment}'.{near}")
 
     def to(self, device: object) -> Self:

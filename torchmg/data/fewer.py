@@ -1,11 +1,12 @@
 """A data set of which only some samples are trained on, for runs that have to be short."""
 
 import hashlib
+from typing import Any
 
 from torch import Tensor
 
 from torchmg.data.order import epoch_order
-from torchmg.data.samples import DataSet, Preparation, Split
+from torchmg.data.samples import DataSet, Split
 from torchmg.errors import UsageError
 
 
@@ -53,29 +54,12 @@ class FewerToTrain:
         self.task = data.task
         self._part = hashlib.sha256(chosen.numpy().astype("<i8").tobytes()).hexdigest()
 
-    @property
-    def name(self) -> str:
-        """The whole set's."""
-        return self.data.name
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The whole set's."""
-        return self.data.classes
-
-    @property
-    def num_classes(self) -> int:
-        """The whole set's."""
-        return self.data.num_classes
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The whole set's."""
-        return self.data.shape
-
-    def preparation(self, augment: str = "none") -> Preparation:
-        """The whole set's, whose moments are those of all training samples."""
-        return self.data.preparation(augment)
+    def __getattr__(self, name: str) -> Any:
+        """The whole set's: name, classes, shape, preparation, mean and std of all training samples, and so on."""
+        # A copy or an unpickled set is asked for its methods before it has any data.
+        if name.startswith("_") or name == "data":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.data, name)
 
     def hashes(self) -> dict[str, str]:
         """The whole set's, and `train_part`: sha256 (hex) of the places that are trained on."""

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from torchmg.data.crops import COLUMNS, HIGH, evaluation_box, training_box
+from torchmg.data.names import FOLDER_AUGMENTATIONS
 from torchmg.data.order import draws
 from torchmg.data.pictures import THREADS, listing_hash, open_picture
 from torchmg.errors import DataError, DataWarning, ShapeError, UnknownNameError, UsageError, did_you_mean
@@ -27,8 +28,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Damaged = Literal["raise", "skip"]
 """What becomes of a picture that cannot be decoded: an error, or a warning and the next one of the split."""
-FOLDER_AUGMENTATIONS = ("none", "inception")
-"""What `FolderPreparation` knows: the evaluation crop for training too, or Inception's crop and mirror."""
 
 _MOST_DAMAGED = 100
 """Damaged files in a row after which the disk is to blame, not the files."""

@@ -113,8 +113,7 @@ class ImageSet:
 
     @cached_property
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        pairs = [_moments(channel) for channel in self.train.images.cpu().unbind(1)]
-        return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
+        return moments(grey_levels(self.train.images.cpu()))
 
     def preparation(self, augment: str = "none") -> ImagePreparation:
         """Normalising by the training pixels' moments, and an augmentation; raises as `ImagePreparation`."""
@@ -147,10 +146,24 @@ def check_image_shape(shape: tuple[int, ...]) -> None:
     raise ShapeError(f"Expected images (batch, channels, H, W); got {shape}.{hint}")
 
 
-def _moments(channel: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation of uint8 values, in units of 255."""
-    # Counting grey levels keeps every sum an integer: no rounding, so no dependence on threads or device.
-    counts: list[int] = torch.bincount(channel.reshape(-1), minlength=256).tolist()
+def grey_levels(pictures: Tensor) -> Tensor:
+    """How many pixels of uint8 (N, C, H, W) have which grey level in which channel: int64 (C, 256), on their device."""
+    return torch.stack([torch.bincount(channel.reshape(-1), minlength=256) for channel in pictures.unbind(1)])
+
+
+def moments(levels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Means and standard deviations (of the population) of channels, 255 being 1.
+
+    Args:
+        levels: as `grey_levels` counts them. Counts keep every sum an integer: no rounding, so no dependence on threads
+            or device.
+    """
+    pairs = [_moments(counts) for counts in levels.tolist()]
+    return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
+
+
+def _moments(counts: list[int]) -> tuple[float, float]:
+    """Of one channel."""
     n = sum(counts)
     total = sum(value * count for value, count in enumerate(counts))
     squares = sum(value * value * count for value, count in enumerate(counts))

@@ -18,6 +18,14 @@ OTHER_AUGMENTATIONS: Final[dict[str, str]] = {
 }
 """For data of other kinds."""
 
+PICTURE_AUGMENTATIONS: Final = tuple(AUGMENTATIONS)
+"""What labelled pictures in memory take."""
+FOLDER_AUGMENTATIONS: Final = ("none", "inception")
+"""What folders of labelled pictures take: the evaluation crop for training too, or Inception's crop and mirror."""
+PAIR_AUGMENTATIONS: Final = ("none", "scale_crop_flip")
+"""What pictures with masks take."""
+CLOUD_AUGMENTATIONS: Final = ("none", "clouds")
+"""What point clouds take."""
 
 TASKS: Final[dict[str, str]] = {
     "classify": "classify images",
@@ -37,43 +45,45 @@ class SetInfo(NamedTuple):
     augmentations: tuple[str, ...] = ("none",)
 
 
-_PICTURES = tuple(AUGMENTATIONS)
-
 SETS: Final[dict[str, SetInfo]] = {
     "digits": SetInfo(
         "1,797 handwritten digits at 16 x 16 that come with scikit-learn; 10 classes; nothing to download",
         "classify",
-        _PICTURES,
+        PICTURE_AUGMENTATIONS,
     ),
-    "fashion_mnist": SetInfo("70,000 grey pictures of clothes at 28 x 28; 10 classes; 30 MB", "classify", _PICTURES),
-    "cifar10": SetInfo("60,000 colour photographs at 32 x 32; 10 classes; 170 MB", "classify", _PICTURES),
-    "cifar100": SetInfo("60,000 colour photographs at 32 x 32; 100 classes; 170 MB", "classify", _PICTURES),
+    "fashion_mnist": SetInfo(
+        "70,000 grey pictures of clothes at 28 x 28; 10 classes; 30 MB", "classify", PICTURE_AUGMENTATIONS
+    ),
+    "cifar10": SetInfo("60,000 colour photographs at 32 x 32; 10 classes; 170 MB", "classify", PICTURE_AUGMENTATIONS),
+    "cifar100": SetInfo("60,000 colour photographs at 32 x 32; 100 classes; 170 MB", "classify", PICTURE_AUGMENTATIONS),
+    "stl10": SetInfo("13,000 colour photographs at 96 x 96; 10 classes; 2.6 GB", "classify", PICTURE_AUGMENTATIONS),
     "imagenet": SetInfo(
         "1.3 million photographs in folders imagenet/train and imagenet/val, a folder a class; read as needed",
         "classify",
-        ("none", "inception"),
+        FOLDER_AUGMENTATIONS,
     ),
     "image_folder": SetInfo(
         "your own pictures in folders train and val (or test), a folder a class; read as needed",
         "classify",
-        ("none", "inception"),
+        FOLDER_AUGMENTATIONS,
     ),
-    "camvid": SetInfo("road scenes with masks in SegNet's folders; 11 classes", "segment", ("none", "scale_crop_flip")),
+    "camvid": SetInfo("road scenes with masks in SegNet's folders; 11 classes", "segment", PAIR_AUGMENTATIONS),
     "cityscapes": SetInfo(
         "5,000 street scenes with fine masks in Cityscapes' own folders; 19 classes; read as needed",
         "segment",
-        ("none", "scale_crop_flip"),
+        PAIR_AUGMENTATIONS,
     ),
     "mask_folder": SetInfo(
         "your own pictures and masks in folders train and val (or test), images and masks in each",
         "segment",
-        ("none", "scale_crop_flip"),
+        PAIR_AUGMENTATIONS,
     ),
+    "qtips": SetInfo("bars at 64 x 64, classed by the markers at both ends, made here; nothing to download", "segment"),
     "modelnet10": SetInfo(
-        "4,899 shapes of ModelNet, as points or OFF meshes; 10 classes", "points", ("none", "clouds")
+        "4,899 shapes of ModelNet, as points or OFF meshes; 10 classes", "points", CLOUD_AUGMENTATIONS
     ),
     "modelnet40": SetInfo(
-        "12,311 shapes of ModelNet, as points or OFF meshes; 40 classes", "points", ("none", "clouds")
+        "12,311 shapes of ModelNet, as points or OFF meshes; 40 classes", "points", CLOUD_AUGMENTATIONS
     ),
     "functions": SetInfo("values of a smooth function of two variables, made here; nothing to download", "regress"),
     "signed_distance": SetInfo("signed distances to a star's outline, made here; nothing to download", "regress"),

@@ -7,14 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torchmg.data.names import PAIR_AUGMENTATIONS
 from torchmg.data.order import draws
 from torchmg.data.samples import IGNORE
 from torchmg.errors import ShapeError, UnknownNameError, UsageError, did_you_mean
 
-PAIR_AUGMENTATIONS: Final[dict[str, str]] = {
-    "none": "the pictures as they are",
-    "scale_crop_flip": "scaled by 0.5 to 2, cropped anywhere, and mirrored left to right half of the time",
-}
 STEP: Final = 0.25
 """Between two scales, as in DeepLab's published code; other ranges get equal steps about as wide."""
 PLACES: Final = 1 << 16

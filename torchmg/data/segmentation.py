@@ -1,7 +1,6 @@
 """Pictures with a class for every pixel: splits in memory or decoded when asked for, and a set made of two of them."""
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from torchmg.data.images import check_image_shape
+from torchmg.data.images import check_image_shape, grey_levels, moments
 from torchmg.data.paired import PairedPreparation
 from torchmg.data.pictures import listing_hash, read_picture, stacked
 from torchmg.data.samples import IGNORE
@@ -67,7 +66,7 @@ class PairSplit:
 
     def levels(self) -> Tensor:
         """How many pixels have which grey level in which channel: int64 (3, 256), on the CPU."""
-        return _levels(self.inputs.cpu())
+        return grey_levels(self.inputs.cpu())
 
     @cached_property
     def ids(self) -> Tensor:
@@ -150,7 +149,7 @@ class LazyPairSplit:
         chosen = [self.pictures[i * len(self) // count] for i in range(count)]
         read = partial(read_picture, title=self.title)
         # In parts: a hundred pictures of Cityscapes are 600 MB.
-        parts = [_levels(stacked(chosen[first : first + 10], read)) for first in range(0, count, 10)]
+        parts = [grey_levels(stacked(chosen[first : first + 10], read)) for first in range(0, count, 10)]
         return torch.stack(parts).sum(0)
 
     def hashes(self) -> dict[str, str]:
@@ -216,8 +215,7 @@ class SegmentationSet:
 
     @cached_property
     def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        pairs = [_moments(counts) for counts in self.train.levels().tolist()]
-        return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
+        return moments(self.train.levels())
 
     def preparation(self, augment: str = "none", crop: int = 0) -> PairedPreparation:
         """Normalising by the training pixels' moments, and an augmentation; raises as `PairedPreparation`.
@@ -260,15 +258,3 @@ def read_pairs(
 
 def _size(values: Tensor) -> str:
     return " x ".join(map(str, values.shape[-2:]))
-
-
-def _levels(pictures: Tensor) -> Tensor:
-    return torch.stack([torch.bincount(channel.reshape(-1), minlength=256) for channel in pictures.unbind(1)])
-
-
-def _moments(counts: list[int]) -> tuple[float, float]:
-    """Mean and standard deviation of grey levels that occur so many times, in units of 255; exact sums of integers."""
-    n = sum(counts)
-    total = sum(value * count for value, count in enumerate(counts))
-    squares = sum(value * value * count for value, count in enumerate(counts))
-    return total / (255 * n), math.sqrt(n * squares - total * total) / (255 * n)

@@ -79,11 +79,13 @@ _READERS = {
     "fashion_mnist": ("fashion_mnist", "load_idx"),
     "cifar10": ("cifar", "load_cifar10"),
     "cifar100": ("cifar", "load_cifar100"),
+    "stl10": ("stl10", "load_stl10"),
     "imagenet": ("imagenet", "load_imagenet"),
     "image_folder": ("imagenet", "load_imagefolder"),
     "camvid": ("camvid", "load_camvid"),
     "cityscapes": ("cityscapes", "load_cityscapes"),
     "mask_folder": ("mask_folder", "load_mask_folder"),
+    "qtips": ("qtips", "load_qtips"),
     "modelnet10": ("modelnet", "load_modelnet10"),
     "modelnet40": ("modelnet", "load_modelnet40"),
     "functions": ("functions", "load_functions"),
@@ -91,9 +93,9 @@ _READERS = {
     "features": ("features", "load_features"),
 }
 """Name -> module and function that reads it."""
-_PUBLISHED = {"fashion_mnist", "cifar10", "cifar100"}
+_PUBLISHED = {"fashion_mnist", "cifar10", "cifar100", "stl10"}
 """What can be downloaded."""
 _FOLDERS = {"imagenet", "image_folder"}
 """Pictures of any size, decoded when they are needed."""
-_MADE = {"digits", "functions", "signed_distance"}
+_MADE = {"digits", "qtips", "functions", "signed_distance"}
 """What needs no files."""

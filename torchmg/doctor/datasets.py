@@ -10,9 +10,12 @@ from torchmg.data.fashion_mnist import FASHION_MNIST, IdxLayout
 from torchmg.data.files import DEFAULT_DIR
 from torchmg.data.idx import idx_size
 from torchmg.data.names import DATASETS
+from torchmg.data.stl10 import STL10, StlLayout
 from torchmg.doctor.finding import Finding
 
-LAYOUTS: dict[str, CifarLayout | IdxLayout] = {layout.name: layout for layout in (CIFAR10, CIFAR100, FASHION_MNIST)}
+Layout = CifarLayout | IdxLayout | StlLayout
+
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (CIFAR10, CIFAR100, FASHION_MNIST, STL10)}
 
 FOLDERS: dict[str, tuple[str, ...]] = {
     "imagenet": ("imagenet/train",),
@@ -55,7 +58,7 @@ def _digits() -> Finding:
         return Finding("data", "digits", "absent", "scikit-learn is absent", "pip install 'torchmg[train]'")
 
 
-def _files(layout: CifarLayout | IdxLayout, root: Path) -> Finding:
+def _files(layout: Layout, root: Path) -> Finding:
     folder = root.expanduser() / layout.source.folder
     wanted = _smallest(layout)
     there = {name: size for names in wanted for name in names if (size := _size(folder / name)) is not None}
@@ -78,10 +81,12 @@ def _files(layout: CifarLayout | IdxLayout, root: Path) -> Finding:
     return Finding("data", layout.name, "ok", f"{len(wanted)} files in {shown}")
 
 
-def _smallest(layout: CifarLayout | IdxLayout) -> list[dict[str, int]]:
+def _smallest(layout: Layout) -> list[dict[str, int]]:
     """For each file its possible names, with the fewest bytes that each can have."""
     if isinstance(layout, CifarLayout):
         return [{file.name: file.count * prod(layout.shape)} for file in layout.train + layout.test]
+    if isinstance(layout, StlLayout):
+        return [{file.name: file.size} for file in layout.train + layout.test]
     # deflate shrinks to a thousandth at best
     return [{f"{f.name}.gz": idx_size(f.shape) // 1100, f.name: idx_size(f.shape)} for f in layout.train + layout.test]
 

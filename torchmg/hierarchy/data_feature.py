@@ -9,6 +9,7 @@ parameters, the coarsest 2 k^2 c_K^2 + 4 (eta_pre + eta_post) c_K: linear in the
 Source: van Betteray, Rottmann, Kahl, "MGiaD: Multigrid in all dimensions"; its published counts fix the terms.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import gcd
 
@@ -29,6 +30,7 @@ def relation_cost(
     degree: int = 1,
     kernel_size: int = 3,
     dims: Dims = 2,
+    map_cost: tuple[int, int] | None = None,
 ) -> Cost:
     """Cost of the relation A u = f of one level.
 
@@ -42,14 +44,17 @@ def relation_cost(
         degree: see above.
         kernel_size: of A and B.
         dims: spatial axes.
+        map_cost: weights and MACs for each pixel of A or B where they are not grouped convolutions.
     """
     conv = level.channels**2 * kernel_size**dims // level.groups
+    conv, macs = map_cost or (conv, conv)
     data_maps, feature_maps = {"level": (1, 1), "A": (1, steps), "none": (steps, steps)}[share]
     if smoother == "conv":
-        weights, applied = conv * (data_maps + feature_maps), conv * (2 * steps + transfers)
+        weights, applied = conv * (data_maps + feature_maps), macs * (2 * steps + transfers)
     else:
-        coefficients = {"jacobi": 1, "chebyshev": 2, "learned": degree + 1}[smoother] * feature_maps
-        weights, applied = conv * data_maps, conv * ((1 + degree) * steps + transfers)
+        coefficients = {"jacobi": 1, "chebyshev": 2, "learned": degree + 1, "adjoint": 1}[smoother] * feature_maps
+        applications = 1 if smoother == "adjoint" else degree
+        weights, applied = conv * data_maps, macs * ((1 + applications) * steps + transfers)
         # Coefficients weigh whole maps; as for norms, no MACs are counted for them.
         return Cost(weights, 4 * level.channels * (steps if norms == "use" else 1) + coefficients, applied - weights)
     return Cost(weights, 4 * level.channels * (steps if norms == "use" else 1), applied - weights)
@@ -66,8 +71,12 @@ def sic_costs(
     smoother: SmootherKind = "conv",
     degree: int = 1,
     dims: Dims = 2,
+    map_costs: Sequence[tuple[int, int]] | None = None,
 ) -> list[LevelCost]:
-    """Closed-form cost of every level of `torchmg.nn.sic.SiC`, finest first; the arguments are that class's."""
+    """Closed-form cost of every level of `torchmg.nn.sic.SiC`, finest first; the arguments are that class's.
+
+    `map_costs` are those of A on every level, see `relation_cost`.
+    """
     levels = hierarchy.levels
     steps, visits = cycle.relaxations(len(levels)), cycle.visits(len(levels))
     costs = []
@@ -75,7 +84,15 @@ def sic_costs(
         down = visits[index] if index + 1 < len(levels) else 0
         came = visits[index - 1] if index and fas else 0
         relax = relation_cost(
-            level, steps[index], down + came, share=share, norms=norms, smoother=smoother, degree=degree, dims=dims
+            level,
+            steps[index],
+            down + came,
+            share=share,
+            norms=norms,
+            smoother=smoother,
+            degree=degree,
+            dims=dims,
+            map_cost=map_costs[index] if map_costs else None,
         )
         costs.append(LevelCost(relax))
     maps = 2 if fas else 1

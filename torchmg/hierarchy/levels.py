@@ -104,7 +104,7 @@ class Hierarchy:
         return coarsenings >= 1 and (width < self.coarsest or (self.stop == "le1" and width == self.coarsest))
 
     def _groups(self, channels: int, hidden: int) -> int:
-        """Group count of a level that has a coarser one; it must divide that level's width too, if transfers are in groups."""
+        """Group count of a level that has a coarser one; it must divide that level's width too, if transfers use it."""
         width = self._measured(channels, hidden)
         coarse = channels // 2 if self.transfer_groups in ("neighbour", "interleaved") else channels
         allowed = divisors(gcd(channels, hidden, coarse))
@@ -114,9 +114,7 @@ class Hierarchy:
         return max(d for d in allowed if d <= max(nominal, 1))
 
     def groups_of_transfer(self, level: int) -> int:
-        """Into how many groups the transfers between `level` and the next coarser one are cut; one a coarse channel
-        where groups are not the relaxation's.
-        """
+        """Groups of the transfers between `level` and the next coarser one: the level's, or one a coarse channel."""
         fine = self.levels[level]
         return fine.groups if self.transfer_groups in ("neighbour", "interleaved") else fine.channels // 2
 

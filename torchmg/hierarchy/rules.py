@@ -54,10 +54,10 @@ NormUses = Literal["use", "level"]
 """Whether every smoothing step has batch norms of its own (`use`) or those of a level are shared by its steps (`level`;
 some published counts of MgNet leave room for one pair only)."""
 
-SmootherKind = Literal["conv", "jacobi", "chebyshev", "learned"]
-"""What a level's feature map B is: `conv`, a convolution like A; the others a polynomial in A, so that a level has
-no other weights than A's: `jacobi` of damped Jacobi sweeps, `chebyshev` of Chebyshev's iteration over an interval,
-`learned` with free coefficients."""
+SmootherKind = Literal["conv", "jacobi", "chebyshev", "learned", "adjoint"]
+"""What a level's feature map B is: `conv`, a convolution like A; or made of A, so that a level has no weights
+but A's: a polynomial in it, `jacobi` of damped Jacobi sweeps, `chebyshev` of Chebyshev's iteration over an interval,
+`learned` with free coefficients; or its transpose, `adjoint`, B = h A^T with a positive step h that is learned."""
 
 GridTransferKind = Literal["depthwise", "dense"]
 """How features and residuals change resolution: 3x3 of stride 2, each channel for itself (MGiaD paper) or all to all

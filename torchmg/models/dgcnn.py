@@ -123,11 +123,11 @@ def dgcnn(
         UsageError: sizes below 1.
         UnknownNameError: an unknown convolution; the message names the nearest.
     """
-    (channels,) = scaled([64], width)
-    factory = _factory(conv, in_channels)
-    return _build(
-        partial(factory, channels, channels), channels, num_classes, in_channels, neighbours, factory, graph_of
-    )
+
+    def layer(channels: int, factory: Callable[..., nn.Module]) -> nn.Module:
+        return factory(channels, channels)
+
+    return _build(layer, width, conv, num_classes, in_channels, neighbours, graph_of)
 
 
 def mgic_dgcnn(
@@ -157,36 +157,36 @@ def mgic_dgcnn(
         UsageError: as `dgcnn`, and sizes that `MGICBlock` refuses.
         UnknownNameError: as `dgcnn`.
     """
-    (channels,) = scaled([64], width)
-    factory = _factory(conv, in_channels)
-
     options: MGICOptions = {"transfer_norm": "none", **block}
 
-    def relax(level_channels: int, groups: int) -> nn.Module:
-        return factory(level_channels, level_channels, groups=groups)
+    def layer(channels: int, factory: Callable[..., nn.Module]) -> nn.Module:
+        def relax(level_channels: int, groups: int) -> nn.Module:
+            return factory(level_channels, level_channels, groups=groups)
 
-    layer = partial(GraphMGIC, channels, relax=relax, **options)
-    return _build(layer, channels, num_classes, in_channels, neighbours, factory, graph_of)
+        return GraphMGIC(channels, relax=relax, **options)
+
+    return _build(layer, width, conv, num_classes, in_channels, neighbours, graph_of)
 
 
 def _build(
-    layer: Callable[[], nn.Module],
-    channels: int,
+    layer: Callable[[int, Callable[..., nn.Module]], nn.Module],
+    width: float,
+    conv: GraphConvName,
     num_classes: int,
     in_channels: int,
     neighbours: int,
-    factory: Callable[..., nn.Module],
     graph_of: GraphOf,
 ) -> DGCNN:
-    check_sizes(num_classes=num_classes, in_channels=in_channels, neighbours=neighbours)
-    first = [factory(in_channels, channels), layer(), layer(), ConvNormAct(channels, channels, 1, dims=1)]
-    second = [layer(), layer(), layer(), ConvNormAct(channels, channels, 1, dims=1)]
-    return DGCNN([*first, *second], channels, num_classes, in_channels, neighbours, graph_of)
-
-
-def _factory(conv: GraphConvName, in_channels: int) -> Callable[..., nn.Module]:
+    """A classifier whose layers are made of channels and the dense graph convolution `conv`."""
+    (channels,) = scaled([64], width)
     check_choice("conv", conv, get_args(GraphConvName))
-    return EdgeConv if conv == "edge" else partial(DiffConv, axes=min(in_channels, AXES))
+    factory = EdgeConv if conv == "edge" else partial(DiffConv, axes=min(in_channels, AXES))
+    check_sizes(num_classes=num_classes, in_channels=in_channels, neighbours=neighbours)
+    layers = [factory(in_channels, channels)]
+    for count in (2, 3):
+        layers += [layer(channels, factory) for _ in range(count)]
+        layers.append(ConvNormAct(channels, channels, 1, dims=1))
+    return DGCNN(layers, channels, num_classes, in_channels, neighbours, graph_of)
 
 
 def _wants_directions(layer: nn.Module) -> bool:

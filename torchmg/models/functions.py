@@ -16,6 +16,7 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from torchmg.errors import ShapeError, UsageError
+from torchmg.models.resnet import Staged
 from torchmg.models.sizes import FeatureInfo, check_sizes
 from torchmg.nn.conv import ConvNormAct, check_input, grouped_conv
 from torchmg.nn.ghost import GhostBottleneck
@@ -30,7 +31,7 @@ EXPANSION = 4
 """Hidden width of a block over its width, on every level."""
 
 
-class FunctionNet(nn.Module):
+class FunctionNet(Staged):
     """Stem, stages, tail, head over points (batch, in_channels, 1, 1); values are (batch, num_classes).
 
     `forward_features` returns what every stage makes, narrowest first; `feature_info` says what they are.
@@ -46,23 +47,20 @@ class FunctionNet(nn.Module):
     """
 
     def __init__(self, block: Callable[[int], nn.Module], channels: int, num_classes: int, in_channels: int) -> None:
-        super().__init__()
         check_sizes(num_classes=num_classes, in_channels=in_channels)
         widths = stage_widths(channels)
-        self.stem = ConvNormAct(in_channels, FIRST, 1)
-        self.stages = nn.ModuleList()
+        stem, stages = ConvNormAct(in_channels, FIRST, 1), []
         for index, width in enumerate(widths):
             stage = nn.Sequential()
             if index > 0:
                 stage.add_module("change", grouped_conv(widths[index - 1], width, 1))
             for number in range(BLOCKS):
                 stage.add_module(str(number), block(width))
-            self.stages.append(stage)
+            stages.append(stage)
+        info = [FeatureInfo(num_chs=width, reduction=1, module=f"stages.{i}") for i, width in enumerate(widths)]
+        super().__init__(stem, stages, info)
         self.tail = ConvNormAct(channels, channels, 1)
         self.head = nn.Conv2d(channels, num_classes, 1)
-        self.feature_info = [
-            FeatureInfo(num_chs=width, reduction=1, module=f"stages.{i}") for i, width in enumerate(widths)
-        ]
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
         """The result of every stage, (batch, num_chs, 1, 1) each."""
@@ -72,12 +70,7 @@ class FunctionNet(nn.Module):
                 f"Expected points (batch, {x.shape[1]}, 1, 1); got {tuple(x.shape)}. "
                 "Give a grid of points as a batch: x.movedim(1, -1).flatten(0, -2)[..., None, None]."
             )
-        features = []
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
+        return super().forward_features(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """The function's values, (batch, num_classes)."""
@@ -131,12 +124,12 @@ def function_ghost(*, channels: int = 64, num_classes: int = 1, in_channels: int
     """A network of Ghost bottlenecks, each of whose modules computes half of its channels by a cheap 1x1 operation.
 
     Args:
-        channels: the last width, a power of two from 16; parameters grow with its square.
-        num_classes: components of the function's value.
-        in_channels: coordinates of a point.
+        channels: as in `function_mobilenetv3`.
+        num_classes: as in `function_mobilenetv3`.
+        in_channels: as in `function_mobilenetv3`.
 
     Raises:
-        UsageError: as `stage_widths`, sizes below 1.
+        UsageError: as `function_mobilenetv3`.
     """
     return FunctionNet(_ghost, channels, num_classes, in_channels)
 
@@ -148,8 +141,8 @@ def function_mgic(
 
     Args:
         channels: the last width, a power of two from 16; parameters grow about linearly.
-        num_classes: components of the function's value.
-        in_channels: coordinates of a point.
+        num_classes: as in `function_mobilenetv3`.
+        in_channels: as in `function_mobilenetv3`.
         **block: options of `MGICBlock`. `group_size` and `coarsest` are 16, our choice: the width of the first blocks,
             measured on the tensor, not on the hidden width.
 

@@ -13,13 +13,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Unpack, get_args
 
-from torch import Tensor, nn
+from torch import nn
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import ShortcutKind, check_choice
 from torchmg.models.options import Activation, HeadScale, MobilePreset, SELevels
+from torchmg.models.resnet import Staged
 from torchmg.models.sizes import FeatureInfo, check_sizes
-from torchmg.nn.conv import ConvNormAct, check_input
+from torchmg.nn.conv import ConvNormAct
 from torchmg.nn.inverted_residual import InvertedResidual
 from torchmg.nn.mgic import MGICBlock, MGICOptions, Part
 from torchmg.nn.shortcut import LightShortcut
@@ -126,7 +127,7 @@ PRESETS: Mapping[str, MGICOptions] = MappingProxyType(
 )
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(Staged):
     """Stem, stages of bottlenecks, head over images (batch, in_channels, H, W); logits are (batch, num_classes).
 
     `forward_features` returns the last map of every resolution, finest first, as timm's do; the last one is that of the
@@ -136,25 +137,8 @@ class MobileNetV3(nn.Module):
     def __init__(
         self, stem: ConvNormAct, stages: list[nn.Sequential], info: list[FeatureInfo], head: nn.Sequential
     ) -> None:
-        super().__init__()
-        self.stem = stem
-        self.stages = nn.ModuleList(stages)
+        super().__init__(stem, stages, info)
         self.head = head
-        self.feature_info = info
-
-    def forward_features(self, x: Tensor) -> list[Tensor]:
-        """The feature map after every stage, (batch, num_chs, H / reduction, W / reduction) each."""
-        check_input(x, self.stem.conv.in_channels)
-        features = []
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (batch, num_classes)."""
-        return self.head(self.forward_features(x)[-1].mean((2, 3)))
 
     def parts(self) -> Iterator[Part]:
         """Roles of what is not inside an MGIC block; a dense bottleneck is one relaxation on the finest level."""

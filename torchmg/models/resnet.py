@@ -1,4 +1,4 @@
-"""What residual networks of every size share: stem, stages and head, and stages of MGIC blocks."""
+"""What networks of stages share: a run through stem and stages; and residual ones: a head, stages of MGIC blocks."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,29 +12,25 @@ from torchmg.nn.relax import RelaxationName
 from torchmg.nn.shortcut import LightShortcut
 
 
-class ResNet(nn.Module):
-    """Stem, stages, head over images (batch, in_channels, H, W); logits are (batch, num_classes).
+class Staged(nn.Module):
+    """A stem, then stages one after the other, then the `head` that a subclass adds.
 
-    `forward_features` returns the output of every stage, finest first; `feature_info` says what they are. The stem
-    divides the resolution by `reduction`, every stage after the first by 2.
+    `forward_features` returns the output of every stage, finest first; `feature_info` says what they are. The head is
+    added last so that parameters are listed, and drawn, from input to output.
+
+    Args:
+        stem: takes the input.
+        stages: at least one.
+        info: of every stage.
     """
 
-    def __init__(
-        self,
-        stem: ConvNormAct,
-        stages: Sequence[nn.Sequential],
-        widths: Sequence[int],
-        classes: int,
-        reduction: int = 1,
-    ) -> None:
+    head: nn.Module
+
+    def __init__(self, stem: ConvNormAct, stages: Sequence[nn.Sequential], info: list[FeatureInfo]) -> None:
         super().__init__()
         self.stem = stem
         self.stages = nn.ModuleList(stages)
-        self.head = nn.Linear(widths[-1], classes)
-        self.feature_info = [
-            FeatureInfo(num_chs=width, reduction=reduction * 2**i, module=f"stages.{i}")
-            for i, width in enumerate(widths)
-        ]
+        self.feature_info = info
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
         """The feature map after every stage, (batch, num_chs, H / reduction, W / reduction) each."""
@@ -49,6 +45,28 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (batch, num_classes)."""
         return self.head(self.forward_features(x)[-1].mean((2, 3)))
+
+
+class ResNet(Staged):
+    """Stem, stages, head over images (batch, in_channels, H, W); logits are (batch, num_classes).
+
+    The stem divides the resolution by `reduction`, every stage after the first by 2.
+    """
+
+    def __init__(
+        self,
+        stem: ConvNormAct,
+        stages: Sequence[nn.Sequential],
+        widths: Sequence[int],
+        classes: int,
+        reduction: int = 1,
+    ) -> None:
+        info = [
+            FeatureInfo(num_chs=width, reduction=reduction * 2**i, module=f"stages.{i}")
+            for i, width in enumerate(widths)
+        ]
+        super().__init__(stem, stages, info)
+        self.head = nn.Linear(widths[-1], classes)
 
     def parts(self) -> Iterator[Part]:
         """Roles of what is not inside an MGIC block; a dense block is one relaxation on the finest level."""

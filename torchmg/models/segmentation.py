@@ -188,11 +188,11 @@ def mgic_lraspp(
     """The same over MGIC-MobileNetV3 in the rows of Howard et al. (MGIC paper, section 4.4).
 
     Args:
-        size: `large` or `small`.
-        num_classes: classes of a pixel.
-        in_channels: channels of the images.
-        width: multiplier on the backbone's widths.
-        output_stride: 8, 16 or 32.
+        size: as in `lraspp`.
+        num_classes: as in `lraspp`.
+        in_channels: as in `lraspp`.
+        width: as in `lraspp`.
+        output_stride: as in `lraspp`.
         **options: of `mgic_mobilenetv3`. The paper's sizes for segmentation are lost; the defaults, `SEGMENTATION`,
             come near the printed parameters of its Table 9.
 
@@ -239,11 +239,11 @@ def mgic_deeplabv3(
     """MGIC-ResNet and DeepLabV3's pyramid, which stays dense.
 
     Args:
-        depth: of the ResNet: 18, 34, 50 or 101.
-        num_classes: classes of a pixel.
-        in_channels: channels of the images.
-        width: multiplier on the backbone's widths.
-        output_stride: 8, 16 or 32.
+        depth: as in `deeplabv3`.
+        num_classes: as in `deeplabv3`.
+        in_channels: as in `deeplabv3`.
+        width: as in `deeplabv3`.
+        output_stride: as in `deeplabv3`.
         **options: of `mgic_resnet`.
 
     Raises:

@@ -38,7 +38,7 @@ class ImplicitDiffusion(nn.Module):
 
         fourier  gram         |b(w)|^2                          k^2 a channel
         fourier  laplacian    |Re l(w)|                         k^2 a channel
-        cosine   anisotropic  a0 + a1 lx + a2 ly + a3 lx ly     3 a channel, a_i = softplus >= 0; 4 with a0
+        cosine   anisotropic  a0 + a1 ly + a2 lx + a3 lx ly     3 a channel, a_i = softplus >= 0; 4 with a0
         cosine   isotropic    a0 + a1 (lx + ly)                 1 a channel; 2 with a0
 
     Under `cosine`, L is a convolution with an even 3-wide stencil and the border pixels repeated outside, so its
@@ -50,8 +50,8 @@ class ImplicitDiffusion(nn.Module):
     Source: IMEXnet (Haber, Lensink, Treister, Ruthotto, arXiv:1903.02639) and its published code for `fourier`, which
     takes images for periodic. The other two are proposed here.
 
-    Whatever is solved by transforms is so in float32 at least: half precision is converted, autocast is off inside, and
-    the result has the type of the input. Nothing but parameters is stored; sizes may differ from call to call.
+    All is computed in float32 at least: half precision is converted, autocast is off inside, and the result has the
+    type of the input. Nothing but parameters is stored; sizes may differ from call to call.
 
     Args:
         channels: width of y.
@@ -148,8 +148,8 @@ class ImplicitDiffusion(nn.Module):
         size = tuple(y.shape[2:])
         if self.backend == "fourier" and min(size) < self.kernel_size:
             raise ShapeError(
-                f"A periodic stencil of {self.kernel_size} does not fit into {'x'.join(map(str, size))}, whose smallest "
-                f"side is {min(size)}: that must be at least {self.kernel_size}. Pool less before, or use "
+                f"A periodic stencil of {self.kernel_size} does not fit into {'x'.join(map(str, size))}, whose "
+                f"smallest side is {min(size)}: that must be at least {self.kernel_size}. Pool less before, or use "
                 "backend='cosine', which takes any size."
             )
 

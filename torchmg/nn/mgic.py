@@ -24,7 +24,8 @@ from torchmg.hierarchy import (
     check_dims,
     format_table,
 )
-from torchmg.nn.conv import check_input
+from torchmg.nn.conv import ConvBuilder, check_input, grouped_conv
+from torchmg.nn.coupling import CouplingName, as_builder, full_conv
 from torchmg.nn.cycle import fas_cycle
 from torchmg.nn.norm import NORMS, all_uses, later_uses
 from torchmg.nn.relax import RELAXATIONS, Bottleneck, RelaxationFactory, RelaxationName
@@ -51,6 +52,8 @@ class MGICOptions(TypedDict, total=False):
     transfer_weights: TransferWeights
     transfer_groups: TransferGroups
     transfer_norm: TransferNorm
+    coupling: CouplingName | ConvBuilder
+    coarsest_coupling: CouplingName | ConvBuilder
     cycle: CycleKind
     pre: int
     post: int
@@ -75,6 +78,12 @@ class MGICBlock(nn.Module):
             whose groups divide it; named relaxations know theirs.
         transfer_init, transfer_weights, transfer_groups: see `torchmg.nn.transfer`.
         transfer_norm: normalise after P (default), after both, or not at all; the paper's equations leave it open.
+        coupling: what couples channels within the relaxations of all levels but the coarsest: `"grouped"` into groups
+            of `group_size` (the paper's), or another channel coupling by name or builder
+            (`torchmg.nn.coupling.conv_builder("chain", radius=2)`), whose cost should be linear in the width. Then
+            `group_size` cuts the transfers only. Chain and lattice fit `transfer_groups` `"linear"` and `"lattice"`.
+            The paper's introduction names chains and lattices as equally suitable.
+        coarsest_coupling: the same for the coarsest level: `"full"`, or a cheaper one that reaches all channels.
         cycle, pre, post: see `Cycle`; V(0,1) is the paper's. An operator that a cycle uses several times has its
             weights once and a copy of its norms for every use: statistics differ from use to use. In a relaxation of
             a factory's the norms are the modules of torch's own kinds (`torchmg.nn.norm.NORMS`).
@@ -104,6 +113,8 @@ class MGICBlock(nn.Module):
         transfer_weights: TransferWeights = "own",
         transfer_groups: TransferGroups = "neighbour",
         transfer_norm: TransferNorm = "prolong",
+        coupling: CouplingName | ConvBuilder = "grouped",
+        coarsest_coupling: CouplingName | ConvBuilder = "full",
         cycle: CycleKind = "V",
         pre: int = 0,
         post: int = 1,
@@ -123,14 +134,26 @@ class MGICBlock(nn.Module):
             raise UsageError(f"relax={relax!r} knows its inner width; leave hidden={hidden} out.")
         if named and issubclass(named, Bottleneck):
             hidden = named.middle_width(channels)
-        self.kind: RelaxationKind | None = named.kind if named else None
+        local, coarse = as_builder(coupling), as_builder(coarsest_coupling)
+        plain = local is grouped_conv and coarse in (grouped_conv, full_conv)
+        if not named and not plain:
+            raise UsageError(
+                "A relaxation of a factory chooses its own couplings; leave coupling and coarsest_coupling."
+            )
+        self.kind: RelaxationKind | None = named.kind if named and plain else None
         self.transfer_norm: TransferNorm = transfer_norm
         self.dims: Dims = dims
         self.cycle = Cycle(cycle, pre, post)
         self.hierarchy = Hierarchy(channels, group_size, coarsest, stop, group_rule, hidden, group_by, transfer_groups)
         levels = self.hierarchy.levels
-        factory = relax if callable(relax) else partial(RELAXATIONS[relax], dims=dims)
-        self.relax = nn.ModuleList(_build(factory, level.channels, level.groups) for level in levels)
+        if callable(relax):
+            factories = [relax] * len(levels)
+        else:
+            convs = [local] * (len(levels) - 1) + [coarse]
+            factories = [partial(RELAXATIONS[relax], dims=dims, conv=conv) for conv in convs]
+        self.relax = nn.ModuleList(
+            _build(factory, level.channels, level.groups) for factory, level in zip(factories, levels, strict=True)
+        )
 
         shared = transfer_weights == "transpose"
         self.restrict, self.prolong = nn.ModuleList(), nn.ModuleList()

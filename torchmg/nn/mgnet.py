@@ -13,18 +13,26 @@ from torch import Tensor, nn
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import Dims, NormUses, Share, SmootherKind, check_choice
-from torchmg.nn.conv import grouped_conv
+from torchmg.nn.adjoint_feature import AdjointFeature
+from torchmg.nn.conv import ConvBuilder
+from torchmg.nn.coupling import ChannelCoupling, CouplingName, as_builder
 from torchmg.nn.norm import batch_norm
 from torchmg.nn.polynomial import PolynomialFeature
 
 
-class RelationOptions(TypedDict, total=False):
-    """What every model of data-feature relations passes on to them; meanings and defaults in `DataFeature`."""
+class RelationCost(TypedDict, total=False):
+    """What decides how many maps and norms a relation has and how often it calls them."""
 
     share: Share
     norms: NormUses
     smoother: SmootherKind
     degree: int
+
+
+class RelationOptions(RelationCost, total=False):
+    """What every model of data-feature relations passes on to them; meanings and defaults in `DataFeature`."""
+
+    coupling: CouplingName | ConvBuilder
 
 
 class DataFeature(nn.Module):
@@ -44,6 +52,8 @@ class DataFeature(nn.Module):
         norms: see `NormUses`.
         smoother: see `SmootherKind`; a polynomial has one set of coefficients for each B that `share` asks for.
         degree: of the polynomial, 1 to 4.
+        coupling: what A and B are: `"grouped"`, convolutions in `groups` groups (the papers'), or another channel
+            coupling by name or builder (`torchmg.nn.coupling.conv_builder`), which `groups` does not change.
         dims: spatial axes, 0 for vectors.
 
     Raises:
@@ -62,6 +72,7 @@ class DataFeature(nn.Module):
         norms: NormUses = "use",
         smoother: SmootherKind = "conv",
         degree: int = 1,
+        coupling: CouplingName | ConvBuilder = "grouped",
         dims: Dims = 2,
     ) -> None:
         super().__init__()
@@ -72,10 +83,14 @@ class DataFeature(nn.Module):
         check_choice("smoother", smoother, get_args(SmootherKind))
         self.channels, self.groups, self.steps = channels, groups, steps
 
+        build = as_builder(coupling)
+
         def conv() -> nn.Module:
-            return grouped_conv(channels, channels, 3, groups=groups, dims=dims)
+            return build(channels, channels, 3, groups=groups, dims=dims)
 
         def feature() -> nn.Module:
+            if smoother == "adjoint":
+                return AdjointFeature()
             return conv() if smoother == "conv" else PolynomialFeature(smoother, degree)
 
         own = {"level": (1, 1), "A": (1, steps), "none": (steps, steps)}[share]
@@ -95,6 +110,12 @@ class DataFeature(nn.Module):
         """A u."""
         return self.data_maps[0](u)
 
+    def map_cost(self) -> tuple[int, int]:
+        """Weights and MACs for each pixel of one map A."""
+        a = self.data_maps[0]
+        weights = sum(p.numel() for p in a.parameters())
+        return weights, a.macs_per_pixel() if isinstance(a, ChannelCoupling) else weights
+
     def residual(self, u: Tensor, f: Tensor) -> Tensor:
         """F - A u."""
         return f - self.data(u)
@@ -103,7 +124,8 @@ class DataFeature(nn.Module):
         """Smoothing step i, counted from 0."""
         data_map, feature_map = _at(self.data_maps, i), _at(self.feature_maps, i)
         r = self.act(_at(self.data_norms, i)(f - data_map(u)))
-        r = feature_map(r, data_map) if isinstance(feature_map, PolynomialFeature) else feature_map(r)
+        made_of_it = isinstance(feature_map, PolynomialFeature | AdjointFeature)
+        r = feature_map(r, data_map) if made_of_it else feature_map(r)
         return u + self.act(_at(self.feature_norms, i)(r))
 
     def uses(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:

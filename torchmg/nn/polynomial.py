@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from math import comb, log
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import SmootherKind, check_choice
+
+POLYNOMIALS = ("jacobi", "chebyshev", "learned")
+"""The kinds of B that are polynomials in A."""
 
 SPECTRUM = 8**0.5
 """Norm of a wide convolution with Kaiming-normal weights: at every frequency its symbol is a random matrix whose
@@ -32,7 +34,7 @@ class PolynomialFeature(nn.Module):
     for Sparse Linear Systems", 2003, section 12.3).
 
     Args:
-        kind: see `SmootherKind`, all but `conv`.
+        kind: see `SmootherKind`, one of `POLYNOMIALS`.
         degree: 1 to 4, d above.
 
     Raises:
@@ -42,7 +44,7 @@ class PolynomialFeature(nn.Module):
 
     def __init__(self, kind: SmootherKind, degree: int = 1) -> None:
         super().__init__()
-        check_choice("smoother", kind, get_args(SmootherKind)[1:])
+        check_choice("smoother", kind, POLYNOMIALS)
         if not isinstance(degree, int) or not 1 <= degree <= 4:
             raise UsageError(f"degree must be 1, 2, 3 or 4; got {degree!r}.")
         self.kind: SmootherKind = kind

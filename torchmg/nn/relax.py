@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import Dims, RelaxationKind, check_groups
-from torchmg.nn.conv import grouped_conv
+from torchmg.nn.conv import ConvBuilder, grouped_conv
 from torchmg.nn.norm import batch_norm
 
 RelaxationFactory = Callable[[int, int], nn.Module]
@@ -28,16 +28,19 @@ FEED_FORWARD = 4
 class Residual(nn.Module):
     """The basic ResNet block: y = ReLU(x + N2(K2 ReLU(N1(K1 x)))), K k x k and grouped, N batch normalisation.
 
-    (batch, channels, *spatial) -> the same. Parameters: 2 k^dims channels^2 / groups + 4 channels.
+    (batch, channels, *spatial) -> the same. Parameters: 2 k^dims channels^2 / groups + 4 channels. `conv` builds K
+    from another channel coupling instead (`torchmg.nn.coupling.conv_builder`).
     """
 
     kind: ClassVar[RelaxationKind | None] = "residual"
 
-    def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3, dims: Dims = 2) -> None:
+    def __init__(
+        self, channels: int, groups: int = 1, kernel_size: int = 3, dims: Dims = 2, conv: ConvBuilder = grouped_conv
+    ) -> None:
         super().__init__()
-        self.conv1 = grouped_conv(channels, channels, kernel_size, groups=groups, dims=dims)
+        self.conv1 = conv(channels, channels, kernel_size, groups=groups, dims=dims)
         self.norm1 = batch_norm(channels, dims)
-        self.conv2 = grouped_conv(channels, channels, kernel_size, groups=groups, dims=dims)
+        self.conv2 = conv(channels, channels, kernel_size, groups=groups, dims=dims)
         self.norm2 = batch_norm(channels, dims)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +53,8 @@ class Bottleneck(nn.Module):
     """The post-activation bottleneck: y = ReLU(x + N3(K3 ReLU(N2(K2 ReLU(N1(K1 x)))))); K2 is k x k, the others 1x1.
 
     (batch, channels, *spatial) -> the same; the middle has channels / 4. The order of norm and activation in the
-    paper's Eq. 2 is open; this is the published code's. All three convolutions have the same groups.
+    paper's Eq. 2 is open; this is the published code's. All three convolutions have the same groups. `conv` builds K2
+    from another channel coupling instead; the changes of width, K1 and K3, stay grouped.
 
     Raises:
         UsageError: channels not a multiple of 4.
@@ -62,13 +66,15 @@ class Bottleneck(nn.Module):
     expansion: ClassVar[int] = 4
     """Tensor width over middle width, on every level (He et al. 2016; MGIC paper, Table 4)."""
 
-    def __init__(self, channels: int, groups: int = 1, kernel_size: int = 3, dims: Dims = 2) -> None:
+    def __init__(
+        self, channels: int, groups: int = 1, kernel_size: int = 3, dims: Dims = 2, conv: ConvBuilder = grouped_conv
+    ) -> None:
         super().__init__()
         middle = self.middle_width(channels)
         check_groups(middle, groups, f"the middle of a bottleneck of {channels} channels")
         self.conv1 = grouped_conv(channels, middle, 1, groups=groups, dims=dims)
         self.norm1 = batch_norm(middle, dims)
-        self.conv2 = grouped_conv(middle, middle, kernel_size, groups=self.middle_groups(middle, groups), dims=dims)
+        self.conv2 = conv(middle, middle, kernel_size, groups=self.middle_groups(middle, groups), dims=dims)
         self.norm2 = batch_norm(middle, dims)
         self.conv3 = grouped_conv(middle, channels, 1, groups=groups, dims=dims)
         self.norm3 = batch_norm(channels, dims)
@@ -124,7 +130,7 @@ class FeedForward(nn.Module):
     """A transformer's feed-forward layer with its skip: y = x + K2 GELU(K1 N(x)), N layer normalisation.
 
     (batch, channels) -> the same; the middle has four times the channels. K1 and K2 are linear maps without bias, cut
-    into groups; N sees all channels, so it is the one thing that couples groups, by two numbers a sample.
+    into groups as `conv` does (couplings with spatial axes do not fit);
 
     Raises:
         GroupError: `groups` does not divide the width.
@@ -133,13 +139,13 @@ class FeedForward(nn.Module):
 
     kind: ClassVar[RelaxationKind | None] = "mlp"
 
-    def __init__(self, channels: int, groups: int = 1, dims: Dims = 0) -> None:
+    def __init__(self, channels: int, groups: int = 1, dims: Dims = 0, conv: ConvBuilder = grouped_conv) -> None:
         super().__init__()
         if dims != 0:
             raise UsageError(f'relax="mlp" is for vectors; use dims=0 with channels last, not dims={dims}.')
         self.norm = nn.LayerNorm(channels)
-        self.widen = grouped_conv(channels, FEED_FORWARD * channels, 1, groups=groups, dims=0)
-        self.narrow = grouped_conv(FEED_FORWARD * channels, channels, 1, groups=groups, dims=0)
+        self.widen = conv(channels, FEED_FORWARD * channels, 1, groups=groups, dims=0)
+        self.narrow = conv(FEED_FORWARD * channels, channels, 1, groups=groups, dims=0)
 
     def forward(self, x: Tensor) -> Tensor:
         """One relaxation."""

@@ -25,9 +25,11 @@ from torchmg.hierarchy import (
     format_table,
 )
 from torchmg.hierarchy.data_feature import relation_cost, sic_costs
+from torchmg.nn.conv import ConvBuilder
+from torchmg.nn.coupling import CouplingName
 from torchmg.nn.cycle import Operator, fas_cycle
 from torchmg.nn.mgic import Part
-from torchmg.nn.mgnet import DataFeature, RelationOptions, coarsen
+from torchmg.nn.mgnet import DataFeature, RelationCost, RelationOptions, coarsen
 from torchmg.nn.norm import all_uses, later_uses
 from torchmg.nn.transfer import Prolongation, Restriction
 
@@ -43,6 +45,7 @@ class SiCOptions(RelationOptions, total=False):
     correction: Correction
     correction_act: bool
     channel_fas: bool
+    coarsest_coupling: CouplingName | ConvBuilder
     transfer_norm: TransferNorm
     transfer_init: TransferInit
 
@@ -80,6 +83,8 @@ class SiC(nn.Module):
         correction_act: apply ReLU to the normalised correction, as the paper's text says of every convolution. Then no
             correction can be negative.
         smoother, degree: what B is, see `DataFeature`.
+        coupling: what A and B are on all levels but the coarsest, see `DataFeature`.
+        coarsest_coupling: what they are there.
         dims: spatial axes, 0 for vectors.
 
     Raises:
@@ -108,6 +113,8 @@ class SiC(nn.Module):
         correction_act: bool = False,
         smoother: SmootherKind = "conv",
         degree: int = 1,
+        coupling: CouplingName | ConvBuilder = "grouped",
+        coarsest_coupling: CouplingName | ConvBuilder = "full",
         dims: Dims = 2,
     ) -> None:
         super().__init__()
@@ -118,14 +125,16 @@ class SiC(nn.Module):
         self.correction: Correction = correction
         self.correction_act, self.channel_fas = correction_act, channel_fas
         self.transfer_norm: TransferNorm = transfer_norm
-        self.relation = RelationOptions(share=share, norms=norms, smoother=smoother, degree=degree)
+        self.relation = RelationCost(share=share, norms=norms, smoother=smoother, degree=degree)
         self.dims: Dims = dims
         self.cycle = Cycle(cycle, eta_pre, eta_post, solve=max(eta_pre + eta_post, 1))
         self.hierarchy = Hierarchy(channels, group_size, coarsest, stop="ge", transfer_groups="pair")
         levels = self.hierarchy.levels
+        couplings: list[CouplingName | ConvBuilder] = [coupling for _ in levels[1:]]
+        couplings.append(coarsest_coupling)
         self.relax = nn.ModuleList(
-            DataFeature(level.channels, level.groups, steps=steps, dims=dims, **self.relation)
-            for level, steps in zip(levels, self.cycle.relaxations(len(levels)), strict=True)
+            DataFeature(level.channels, level.groups, steps=steps, coupling=kind, dims=dims, **self.relation)
+            for level, steps, kind in zip(levels, self.cycle.relaxations(len(levels)), couplings, strict=True)
         )
 
         fine, visits = [level.channels for level in levels[:-1]], self.cycle.visits(len(levels))[:-1]
@@ -186,6 +195,7 @@ class SiC(nn.Module):
             fas=self.channel_fas,
             transfer_norm=self.transfer_norm,
             dims=self.dims,
+            map_costs=[level.map_cost() for level in self.relax if isinstance(level, DataFeature)],
             **self.relation,
         )
 

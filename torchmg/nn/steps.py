@@ -266,10 +266,10 @@ def norm_estimate(coupling: ChannelCoupling, side: int = 8, iterations: int = 20
     """
     size = (max(side, 2 * coupling.kernel_size),) * coupling.dims
     like = next(iter(coupling.variances()))[0]
-    count = torch.arange(coupling.in_channels * size[0] ** coupling.dims, device=like.device, dtype=like.dtype)
-    x = torch.cos(0.6 * count * count).view(1, coupling.in_channels, *size)
+    count = torch.arange(coupling.in_channels * size[0] ** coupling.dims, device=like.device, dtype=torch.float32)
+    x = torch.cos(0.6 * count * count).to(like.dtype).view(1, coupling.in_channels, *size)
     tiny, norm = torch.finfo(like.dtype).tiny, x.new_ones(())
-    offset = 0 if coupling.bias is None else coupling(torch.zeros_like(x))
+    offset = coupling(torch.zeros_like(x)) if coupling.num_params() > coupling.num_weights() else 0
     for _ in range(iterations):
         x = x / torch.linalg.vector_norm(x).clamp_min(tiny)
         y = coupling(x) - offset

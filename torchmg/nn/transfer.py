@@ -278,6 +278,6 @@ class Prolongation(Transfer):
 
 def _no_transpose() -> UsageError:
     return UsageError(
-        "P = 2 R^T cannot have positive rows of sum 1 with transfer_groups='linear': the first channel has one neighbour "
+        "P = 2 R^T cannot have positive rows of sum 1 with transfer_groups='linear', whose first row has a tap "
         "less. Use transfer_weights='own', or transfer_groups='pair'."
     )

@@ -10,6 +10,7 @@ from typing import Any
 from torchmg.models.options import ModelOptions
 from torchmg.paper.rows import Accuracy, Network, PaperTable, Row, printed
 
+HOWARD = "A rival's row, with the numbers of its own paper (Howard et al., ICCV 2019)."
 HAN = "A rival's row, with the numbers of its own paper (Han et al., GhostNet, CVPR 2020)."
 FITTED = (
     "The MGIC rows stand beside --preset table13, which was chosen to fit the printed parameters of Tables 7 and 13: "
@@ -28,6 +29,16 @@ ODD = (
 )
 
 
+def _fitted(**given: Any) -> Network:
+    """The MGIC network of Tables 7 and 13."""
+    return Network("mgic_mobilenetv3_large", "imagenet", ModelOptions(preset="table13", **given))
+
+
+def _plain(label: str, parameters: str, macs: str, model: str, note: str) -> Row:
+    """A row of Table 7 of a network without MGIC."""
+    return Row(label, printed(parameters), Network(model, "imagenet"), macs=printed(macs), note=note)
+
+
 def _width(
     width: str, parameters: str, macs: str, plain_macs: str, top1: str, text: str, budget: str
 ) -> tuple[Row, Row]:
@@ -36,8 +47,7 @@ def _width(
     others = f"--preset paper: {text}. --preset budget_140m, at other sizes: {budget}."
 
     def network(act: str | None) -> Network:
-        given = {"width": None if scale == 1 else scale, "act": act}
-        return Network("mgic_mobilenetv3_large", "imagenet", ModelOptions(preset="table13", **given))
+        return _fitted(width=None if scale == 1 else scale, act=act)
 
     accuracy = Accuracy(Decimal(top1))
     swish = Row(label, printed(parameters), network(None), accuracy, printed(macs), note=others)
@@ -45,8 +55,7 @@ def _width(
 
 
 def _sizes(coarsest: int, group_size: int, parameters: str, note: str = "") -> Row:
-    options = ModelOptions(preset="table13", group_size=group_size, coarsest=coarsest)
-    ours = Network("mgic_mobilenetv3_large", "imagenet", options)
+    ours = _fitted(group_size=group_size, coarsest=coarsest)
     return Row(f"MGIC-MobileNetV3, s_c={coarsest}, s_g={group_size}", printed(parameters), ours, note=note)
 
 
@@ -60,27 +69,9 @@ TABLE_7 = PaperTable(
     "MGIC, Table 7",
     "MGIC-MobileNetV3 on ImageNet, s_c=s_g=64",
     (
-        Row(
-            "MobileNetV3-Large",
-            printed("5.4M"),
-            Network("mobilenetv3_large", "imagenet"),
-            macs=printed("219M"),
-            note="torchvision's network.",
-        ),
-        Row(
-            "MobileNetV3-Large 0.75x",
-            printed("4.0M"),
-            Network("mobilenetv3_large_075", "imagenet"),
-            macs=printed("155M"),
-            note="A rival's row, with the numbers of its own paper (Howard et al., ICCV 2019).",
-        ),
-        Row(
-            "GhostNet 1.0x",
-            printed("5.2M"),
-            Network("ghostnet_100", "imagenet"),
-            macs=printed("141M"),
-            note=HAN,
-        ),
+        _plain("MobileNetV3-Large", "5.4M", "219M", "mobilenetv3_large", "torchvision's network."),
+        _plain("MobileNetV3-Large 0.75x", "4.0M", "155M", "mobilenetv3_large_075", HOWARD),
+        _plain("GhostNet 1.0x", "5.2M", "141M", "ghostnet_100", HAN),
         *_width("0.6", "2.3M", "48M", "45M", "67.0", "3.43M, 86.5M MACs", "3.20M, 77.1M MACs"),
         *_width("1.0", "5.2M", "145M", "138M", "74.8", "5.95M, 173.6M MACs", "5.18M, 139.4M MACs"),
         *_width("1.2", "7.1M", "233M", "217M", "76.1", "8.27M, 238.3M MACs", "7.09M, 206.0M MACs"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from torchmg.data.samples import IGNORE
 from torchmg.errors import ShapeError, UsageError
 from torchmg.plot.picture import COLOURS, INK, Picture, check_stem, clipped, drawing, save
 from torchmg.tables import Table
@@ -15,8 +16,6 @@ from torchmg.tables import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-IGNORED = 255
-"""The id of pixels without a class; they are black."""
 COLUMNS = ("picture", "model", "pixel_accuracy", "mean_iou")
 WIDTH = 2.4
 """Of one column, in inches."""
@@ -53,8 +52,8 @@ def draw_segmentation(
     columns = [(name, ids.cpu()) for name, ids in (("label", labels), *predictions.items())]
     images = images.cpu()
     _check(images, columns, len(classes))
-    ignored = columns[0][1] == IGNORED
-    columns = [(name, torch.where(ignored, IGNORED, ids.long())) for name, ids in columns]
+    ignored = columns[0][1] == IGNORE
+    columns = [(name, torch.where(ignored, IGNORE, ids.long())) for name, ids in columns]
     palette = torch.tensor([*class_colours(len(classes)), *[(0, 0, 0)] * (256 - len(classes))], dtype=torch.uint8)
     shown = [("image", images.permute(0, 2, 3, 1)), *((name, palette[ids]) for name, ids in columns)]
     present = torch.stack([ids for _, ids in columns]).unique().tolist()
@@ -84,8 +83,8 @@ def class_colours(count: int) -> tuple[tuple[int, int, int], ...]:
     Raises:
         UsageError: More than 255 classes or fewer than none.
     """
-    if not 0 <= count <= IGNORED:
-        raise UsageError(f"There can be 0..{IGNORED} classes, because {IGNORED} is no class; got {count}.")
+    if not 0 <= count <= IGNORE:
+        raise UsageError(f"There can be 0..{IGNORE} classes, because {IGNORE} is no class; got {count}.")
     palette = torch.tensor([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in COLOURS])
     choices = torch.cartesian_prod(*[torch.tensor(_LEVELS)] * 3)
     taken = torch.cat([torch.tensor([[0, 0, 0], [255, 255, 255]]), palette])
@@ -123,7 +122,7 @@ def _check(images: Tensor, columns: Sequence[tuple[str, Tensor]], count: int) ->
         if ids.is_floating_point() or ids.dtype == torch.bool:
             raise UsageError(f"Expected class ids of {name}; got {ids.dtype}. Of scores, take argmax(1).")
         ids = ids.long()
-        wrong = ids[(ids < 0) | ((ids >= count) & (ids != IGNORED))]
+        wrong = ids[(ids < 0) | ((ids >= count) & (ids != IGNORE))]
         if wrong.numel():
             raise UsageError(f"Id {int(wrong[0])} of {name} has no name: there are {count} classes, from 0.")
 
@@ -132,7 +131,7 @@ def _scores(columns: Sequence[tuple[str, Tensor]], count: int) -> Table:
     """The rows of the CSV; a sample whose pixels are all ignored has no scores."""
     labels, rows = columns[0][1], []
     for sample, wanted in enumerate(labels):
-        valid = wanted != IGNORED
+        valid = wanted != IGNORE
         for name, ids in columns[1:]:
             pairs = torch.bincount(256 * wanted[valid] + ids[sample][valid], minlength=256 * 256).view(256, 256)
             right = pairs.diagonal()[:count].double()
@@ -150,8 +149,8 @@ def _legend(figure: "Figure", present: Sequence[int], classes: Sequence[str], ac
     colours = class_colours(len(classes))
     patches = []
     for i in present:
-        name = "ignored" if i == IGNORED else clipped(classes[i], 18)
-        red, green, blue = (0, 0, 0) if i == IGNORED else colours[i]
+        name = "ignored" if i == IGNORE else clipped(classes[i], 18)
+        red, green, blue = (0, 0, 0) if i == IGNORE else colours[i]
         colour = (red / 255, green / 255, blue / 255)
         patches.append(Patch(facecolor=colour, edgecolor=INK, linewidth=0.4, label=name))
     legend = figure.legend(handles=patches, loc="outside lower center", ncols=across, frameon=False, fontsize=9)

@@ -1,22 +1,16 @@
 """The runs of a study: each in its own folder, finished ones not again, one line of progress for all."""
 
 import shlex
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from torchmg.data.sets import loaded_once
 from torchmg.errors import InterruptedRunError
 from torchmg.train.loop import fit
+from torchmg.train.progress import Line
 from torchmg.train.recipe import Recipe
 
-PLAIN_SECONDS = 30.0
-"""Away from a terminal, the shortest time between two lines."""
 CHECKPOINT_SECONDS = 600.0
 """Runs of minutes are saved at the end of every epoch anyway, and when they are interrupted."""
 
@@ -52,7 +46,7 @@ def train_all(
         ResumeError: a folder holds a run of another recipe.
     """
     records = {}
-    with _Line(len(recipes), quiet) as line, loaded_once():
+    with _Runs(len(recipes), quiet) as line, loaded_once():
         for name, recipe in recipes.items():
             line.begin(name)
             try:
@@ -74,41 +68,22 @@ def train_all(
     return records
 
 
-class _Line:
-    """How many runs are finished, on standard error: a bar on a terminal, elsewhere a line now and then."""
+class _Runs(Line):
+    """How many runs are finished: a bar on a terminal, elsewhere a line now and then."""
 
     def __init__(self, total: int, quiet: bool) -> None:
-        console = Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=total)
+        super().__init__(quiet)
+        self._task = self._live.add_task("", total=total)
         self._total, self._done, self._name = total, 0, ""
-        self._spoken = time.monotonic()
-
-    def __enter__(self) -> "_Line":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
 
     def begin(self, name: str) -> None:
         """Show which run is being trained."""
         self._name = name
-        self._bar.update(self._task, description=name)
+        self._live.update(self._task, description=name)
 
     def finished(self) -> None:
         """Count one more."""
         self._done += 1
-        self._bar.advance(self._task)
-        now = time.monotonic()
-        if self._bar.disable and (now - self._spoken >= PLAIN_SECONDS or self._done == self._total):
-            self._spoken = now
-            self._bar.console.print(f"{self._done} of {self._total} runs, last {self._name}", markup=False)
+        self._live.advance(self._task)
+        if self._live.disable and (self.due() or self._done == self._total):
+            self.say(f"{self._done} of {self._total} runs, last {self._name}")

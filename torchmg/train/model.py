@@ -24,7 +24,7 @@ def data_for(recipe: Recipe, data_dir: str | Path | None = None) -> DataSet:
     """The recipe's data, or a part or fold of it; raises as `torchmg.load`."""
     data = load(recipe.data, data_dir, side=recipe.crop or 224, damaged=recipe.damaged)
     if recipe.subset:
-        return cast(DataSet, FewerToTrain(data, recipe.subset))  # its task is an instance's, not a class's
+        return cast(DataSet, FewerToTrain(data, recipe.subset))  # most of it comes from __getattr__
     if recipe.fold is None:
         return data
     assert isinstance(data, ArraySet), "recipes have folds of numbers only"
@@ -33,10 +33,8 @@ def data_for(recipe: Recipe, data_dir: str | Path | None = None) -> DataSet:
 
 def preparation_for(recipe: Recipe, data: DataSet) -> Preparation:
     """How the recipe's training samples are prepared."""
-    if isinstance(data, FewerToTrain):
-        data = data.data
-    if isinstance(data, SegmentationSet):
-        return data.preparation(recipe.augment, recipe.crop)
+    if data.task == "segment":
+        return cast(SegmentationSet, data).preparation(recipe.augment, recipe.crop)
     return data.preparation(recipe.augment)
 
 

@@ -1,5 +1,6 @@
 """Channel couplings, one family behind one interface; a file for each idea."""
 
+from torchmg.nn.coupling.adjoint import adjoint
 from torchmg.nn.coupling.base import ChannelCoupling, Growth, Scheme, diameter
 from torchmg.nn.coupling.block_chain import BlockChain
 from torchmg.nn.coupling.chain import Chain
@@ -9,7 +10,16 @@ from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
 from torchmg.nn.coupling.lattice import Lattice, Neighbours
 from torchmg.nn.coupling.lean import Lean, PointwisePart, Stencil, Union
 from torchmg.nn.coupling.local import LocalCoupling
-from torchmg.nn.coupling.registry import COUPLINGS, CouplingName, channel_coupling, conv_builder, own_options
+from torchmg.nn.coupling.multigrid import Multigrid
+from torchmg.nn.coupling.registry import (
+    COUPLINGS,
+    CouplingName,
+    as_builder,
+    channel_coupling,
+    conv_builder,
+    full_conv,
+    own_options,
+)
 from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, spectral_bound, symbol
 
 __all__ = [
@@ -27,6 +37,7 @@ __all__ = [
     "Lattice",
     "Lean",
     "LocalCoupling",
+    "Multigrid",
     "Neighbours",
     "Padding",
     "Pointwise",
@@ -34,12 +45,15 @@ __all__ = [
     "Scheme",
     "Stencil",
     "Union",
+    "adjoint",
+    "as_builder",
     "channel_coupling",
     "conv_builder",
     "correlate",
     "correlate_adjoint",
     "diameter",
     "folded",
+    "full_conv",
     "own_options",
     "spectral_bound",
     "symbol",

@@ -5,6 +5,8 @@ from inspect import signature
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from torch import nn
+
 from torchmg.errors import UsageError
 from torchmg.hierarchy import Dims, check_choice
 from torchmg.nn.conv import ConvBuilder, grouped_conv
@@ -15,6 +17,7 @@ from torchmg.nn.coupling.circulant import Circulant
 from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
 from torchmg.nn.coupling.lattice import Lattice
 from torchmg.nn.coupling.lean import Lean, Union
+from torchmg.nn.coupling.multigrid import Multigrid
 from torchmg.nn.coupling.stencil import Padding
 
 CouplingName = Literal[
@@ -28,25 +31,12 @@ CouplingName = Literal[
     "chain",
     "block_chain",
     "lattice",
+    "multigrid",
 ]
 
-COUPLINGS: Final[Mapping[str, type[ChannelCoupling]]] = MappingProxyType(
-    {
-        member.name: member
-        for member in (
-            Full,
-            Grouped,
-            Depthwise,
-            Pointwise,
-            Union,
-            Lean,
-            Circulant,
-            Chain,
-            BlockChain,
-            Lattice,
-        )
-    }
-)
+_MEMBERS = (Full, Grouped, Depthwise, Pointwise, Union, Lean, Circulant, Chain, BlockChain, Lattice, Multigrid)
+
+COUPLINGS: Final[Mapping[str, type[ChannelCoupling]]] = MappingProxyType({member.name: member for member in _MEMBERS})
 """Every member by its name."""
 
 
@@ -105,6 +95,8 @@ def conv_builder(name: str = "grouped", **options: Any) -> ConvBuilder:
     check_options(name, options)
     if name == "grouped" and not options:
         return grouped_conv
+    if name == "full":
+        return full_conv
 
     def build(
         in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1, dims: Dims = 2
@@ -113,3 +105,20 @@ def conv_builder(name: str = "grouped", **options: Any) -> ConvBuilder:
         return channel_coupling(name, in_channels, out_channels, kernel_size, stride=stride, dims=dims, **options)
 
     return build
+
+
+def full_conv(
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1, dims: Dims = 2
+) -> nn.Module:
+    """`grouped_conv` of one group, however many a block asks for."""
+    del groups
+    return grouped_conv(in_channels, out_channels, kernel_size, stride=stride, dims=dims)
+
+
+def as_builder(coupling: str | ConvBuilder) -> ConvBuilder:
+    """A builder as it is, or the one of a coupling's name with its own defaults.
+
+    Raises:
+        UnknownNameError: an unknown name.
+    """
+    return conv_builder(coupling) if isinstance(coupling, str) else coupling
