@@ -136,7 +136,7 @@ def test_features_agree_with_feature_info_and_with_the_logits(name: str, pixels:
         expected = [-(-side // info["reduction"]) for side in pixels]
         assert feature.shape == (2, info["num_chs"], *expected)
     caught: list[Tensor] = []
-    root = model.backbone if MODELS[name].task == "segment" else model
+    root = getattr(model, "backbone", model)
     for info in model.feature_info:
         root.get_submodule(info["module"]).register_forward_hook(lambda module, args, out: caught.append(out))
     logits = model(x)

@@ -9,11 +9,11 @@ from torch import nn
 
 import torchmg
 from torchmg.errors import UnknownNameError
-from torchmg.models.catalog import MODELS, Task, find, select
-from torchmg.models.options import MobilePreset, ModelOptions
+from torchmg.models.catalog import MODELS, Entry, Task, find, select
+from torchmg.models.options import MobilePreset, ModelOptions, PDEPreset
 from torchmg.models.registry import option_names
 
-INTERNAL = {"rows", "stem_stride", "reduced_tail"}
+INTERNAL = {"rows", "stem_stride", "reduced_tail", "images"}
 """Of builders, for other builders: a name stands for them."""
 
 
@@ -29,12 +29,13 @@ def test_the_catalogue_is_consistent() -> None:
             continue
         dense = MODELS[entry.dense]
         assert dense.dense is None
-        assert entry.family in ("mgic", "mgnet", "mgiad")
+        assert entry.family in ("mgic", "mgnet", "mgiad", "lean", "union", "circulant", "drnet")
         assert (entry.task, entry.input) == (dense.task, dense.input)
         # MobileNetV3's blocks are light already: what the levels add is more than the groups save.
         assert entry.parameters < dense.parameters * (1.12 if "mobilenetv3" in name else 1)
-        if entry.fixed:
-            assert {**entry.fixed, "rows": None} == {**dense.fixed, "rows": None}, "of one depth or size"
+        own = {"rows", "images", "variant", "coupling"}
+        fixed = [{k: v for k, v in e.fixed.items() if k not in own} for e in (entry, dense)]
+        assert fixed[0] == fixed[1] or not entry.fixed, "of one depth or size"
         if entry.family == "mgic" and name != "function_mgic":
             assert name == f"mgic_{entry.dense}"
     assert {f"resnet{n}" for n in (20, 32, 44, 56, 110)} | {"resnet18_cifar"} <= set(MODELS)
@@ -43,8 +44,9 @@ def test_the_catalogue_is_consistent() -> None:
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
-        ("*resnet20", ["resnet20", "mgic_resnet20"]),
+        ("*resnet20", ["resnet20", "mgic_resnet20", "lean_resnet20", "union_resnet20", "circulant_resnet20"]),
         ("mgic_*56", ["mgic_resnet56"]),
+        ("*drnet*", ["drnet_full", "drnet_union", "drnet_pointwise", "drnet_circulant"]),
         ("*resnext50", ["resnext50", "mgic_resnext50"]),
         (
             "*lraspp*small",
@@ -105,6 +107,8 @@ def test_every_listed_option_is_accepted(name: str) -> None:
     values = {"num_classes": 7, "in_channels": 1, "width": 0.5, "group_size": 4, "coarsest": 8, "output_stride": 8}
     if name == "mgic_transfers":
         values |= {"num_classes": 32, "in_channels": 32}
+    if "coupling" in names:
+        values |= {"coupling": "grouped"}
     with torch.device("meta"):
         model = torchmg.create(name, **{k: v for k, v in {**values, "channels": 32}.items() if k in names})
     assert isinstance(model, nn.Module)
@@ -124,13 +128,19 @@ def literals(hint: object) -> list[object]:
     return [arm for arm in arms if typing.get_origin(arm) is typing.Literal]
 
 
+def preset_kind(entry: Entry) -> str:
+    """Whose presets a model takes."""
+    return "mobile" if "mobilenetv3" in entry.name else "pde" if entry.family in ("pde", "drnet") else "mgic"
+
+
 @pytest.mark.parametrize("name", [name for name, hint in typing.get_type_hints(ModelOptions).items() if literals(hint)])
 def test_choices_are_those_of_the_models(name: str) -> None:
     takers = [entry for entry in MODELS.values() if name in option_names(entry)]
     choices = [list(typing.get_args(literal)) for literal in literals(typing.get_type_hints(ModelOptions)[name])]
     for values in choices:
-        mobile = values == list(typing.get_args(MobilePreset))
-        fitting = [entry for entry in takers if ("mobilenetv3" in entry.name) == mobile or name != "preset"]
+        kinds = {tuple(typing.get_args(MobilePreset)): "mobile", tuple(typing.get_args(PDEPreset)): "pde"}
+        kind = kinds.get(tuple(values), "mgic")
+        fitting = [entry for entry in takers if name != "preset" or preset_kind(entry) == kind]
         assert fitting
         for model in sorted(fitting, key=lambda entry: entry.parameters)[:1]:
             for value in values:

@@ -228,7 +228,8 @@ class Recipe(Training):
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name == "options":
-                words += [_flag(key, given) for key, given in self.options.given().items()]
+                # Unset options are None, so that theirs are no switches: --periodic True.
+                words += [_flag(key, str(given)) for key, given in self.options.given().items()]
             elif f.name != "model" and value != getattr(base, f.name):
                 words.append(_flag(f.name, value))
         if self.data not in MADE_HERE:
