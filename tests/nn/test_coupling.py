@@ -123,7 +123,7 @@ def test_closed_forms_are_what_is_there(name: str, data: st.DataObject) -> None:
     coupling, size = draw(data, name)
     checks.check_counts(coupling)
     checks.check_adjacency(coupling)
-    if getattr(coupling, "evaluate", "dense") == "dense":
+    if name != "multigrid" and getattr(coupling, "evaluate", "dense") == "dense":
         checks.check_macs(coupling, size)
 
 

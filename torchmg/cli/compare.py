@@ -13,7 +13,8 @@ from torchmg.data.names import DATASETS, SETS
 from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import COMPARISONS, find
 from torchmg.models.options import ModelOptions
-from torchmg.train.recipe import BASES, Recipe, Training
+from torchmg.train.recipe import BASES, Recipe
+from torchmg.train.settings import Training
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import tyro
 
 from torchmg.cli.place import Place, value_of
 from torchmg.errors import UsageError
-from torchmg.train.recipe import BASES, LoggerName, Recipe, load_recipe, recipe, recipe_names
+from torchmg.train.recipe import BASES, Recipe, load_recipe, recipe, recipe_names
 from torchmg.train.scores import score_of
+from torchmg.train.settings import LoggerName
 
 
 @dataclass(frozen=True)

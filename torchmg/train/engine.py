@@ -14,7 +14,7 @@ from torchmg.train.releases import BAD_RELEASES
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-    from torchmg.train.recipe import Precision
+    from torchmg.train.settings import Precision
 
 
 def pick_device(device: str) -> torch.device:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmg.data.batches import Batches
 from torchmg.data.samples import DataSet
 from torchmg.hierarchy import check_choice
-from torchmg.train.recipe import Precision
+from torchmg.train.settings import Precision
 from torchmg.train.tasks import Metrics, Task, task_of
 
 __all__ = ["Metrics", "autocast", "evaluate", "evaluate_batches"]

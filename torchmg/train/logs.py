@@ -12,7 +12,7 @@ from uuid import uuid4
 from torchmg.errors import MissingExtraError, TorchmgError
 from torchmg.hierarchy import check_choice
 from torchmg.train.files import read_text, write_json
-from torchmg.train.recipe import LoggerName
+from torchmg.train.settings import LoggerName
 
 if TYPE_CHECKING:
     from lightning.fabric.loggers.logger import Logger

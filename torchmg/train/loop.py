@@ -35,10 +35,11 @@ from torchmg.train.logs import Logs, check_loggers
 from torchmg.train.model import compile_in_place, data_for, model_for, placed, preparation_for
 from torchmg.train.progress import ProgressLine
 from torchmg.train.ranks import Ranks
-from torchmg.train.recipe import LoggerName, Recipe
+from torchmg.train.recipe import Recipe
 from torchmg.train.resume import resume
 from torchmg.train.schedule import learning_rate, sgd
 from torchmg.train.scores import score_of
+from torchmg.train.settings import LoggerName
 from torchmg.train.step import Step
 from torchmg.train.tasks import Metrics, task_of
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any
 
 from torchmg.data.names import DATASETS, SETS, TASKS
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
@@ -18,122 +18,12 @@ from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import MODELS, find
 from torchmg.models.options import ModelOptions
 from torchmg.train.files import read_text
+from torchmg.train.settings import Training
 
-Decay = Literal["all", "weights"]
-Schedule = Literal["cosine", "step", "poly", "constant"]
-Precision = Literal["fp32", "bf16", "fp16"]
-Augment = Literal["none", "crop", "crop_flip", "autoaugment", "randaugment", "inception", "scale_crop_flip", "clouds"]
-Layout = Literal["auto", "channels_last", "channels_first"]
-Compile = Literal["none", "inductor", "aot_eager"]
-Damaged = Literal["raise", "skip"]
-LoggerName = Literal["tensorboard", "wandb", "mlflow"]
 MADE_HERE = ("digits", "functions", "signed_distance", "qtips")
 """Data sets that need no files."""
 FOLDS = 10
 """Parts that data is cut into for cross-validation, as in the MGIC paper's Table 2."""
-CHOICES = {
-    "decay": Decay,
-    "schedule": Schedule,
-    "augment": Augment,
-    "precision": Precision,
-    "layout": Layout,
-    "compile": Compile,
-    "damaged": Damaged,
-}
-"""Settings that are one of a few words."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How to train, whatever the model and data.
-
-    Raises:
-        UsageError: a value that cannot be trained with; the message names it.
-    """
-
-    epochs: int = 200
-    """Passes over the training set."""
-    batch_size: int = 128
-    """Samples in a step."""
-    lr: float = 0.1
-    """Peak learning rate."""
-    momentum: float = 0.9
-    """Momentum of SGD."""
-    nesterov: bool = False
-    """Nesterov's form of momentum."""
-    weight_decay: float = 1e-4
-    """L2 penalty, added to the gradient."""
-    decay: Decay = "all"
-    """What decays: all parameters, or only weights (not norms and biases)."""
-    schedule: Schedule = "cosine"
-    """cosine: to zero at the end; step: times gamma at every milestone; poly: (1 - part done) to a power; constant."""
-    milestones: tuple[int, ...] = (100, 150)
-    """Epochs at which the step schedule lowers the rate."""
-    gamma: float = 0.1
-    """Factor of the step schedule."""
-    power: float = 0.9
-    """Exponent of the poly schedule; 0.9 as in DeepLabV3 (Chen et al. 2017, section 4.1)."""
-    warmup_epochs: float = 0.0
-    """The rate rises linearly from 0 over these first epochs."""
-    label_smoothing: float = 0.0
-    """Share of the target that is spread over all classes."""
-    augment: Augment = "none"
-    """none; crop: pad by an eighth of the side and crop; crop_flip: and mirror half of the images; autoaugment,
-    randaugment: that policy, then crop_flip; inception: a random part, scaled (picture folders); scale_crop_flip:
-    picture and mask alike (segmentation); clouds: turn, jitter and drop points."""
-    crop: int = 0
-    """Side of the squares that segmentation is trained on with scale_crop_flip (0: whole pictures), or that picture
-    folders are brought to (0: 224)."""
-    damaged: Damaged = "raise"
-    """What becomes of a file in a picture folder that cannot be decoded: an error, or a warning and the next one."""
-    accumulate: int = 1
-    """Parts that a batch is computed in, one after the other, to save memory; norms see a part at a time."""
-    clip: float = 0.0
-    """Largest norm of the whole gradient, beyond which it is scaled down; 0 leaves it alone."""
-    time_smoothness: float = 0.0
-    """Weight of the penalty on differences between the weights of consecutive time steps (PDE networks); 0: none."""
-    limit: float = 0.0
-    """Weights are cut to [-limit, limit] after every step; 0: they are not."""
-    ema: float = 0.0
-    """Decay per step of a moving average of the weights, which is then what is tested and kept; 0: no average."""
-    precision: Precision = "fp32"
-    """fp32; bf16 or fp16: that type where autocast deems it safe, weights in float32 (fp16 with scaled losses)."""
-    layout: Layout = "auto"
-    """Memory layout of images and weights; auto: channels_last on a CPU, on a GPU the faster one by measurement."""
-    compile: Compile = "none"
-    """Compile the model in place with this backend of torch.compile (inductor needs a C++ compiler)."""
-    sync_norm: bool = False
-    """Batch statistics over all GPUs instead of one at a time; changes nothing on a single device."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise UsageError(f"{name} must be a whole number, at least 1; got {value!r}.")
-        for name in (
-            "lr",
-            "weight_decay",
-            "warmup_epochs",
-            "momentum",
-            "gamma",
-            "clip",
-            "power",
-            "time_smoothness",
-            "limit",
-        ):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UsageError(f"{name} must be a finite number, at least 0; got {getattr(self, name)}.")
-        for name in ("label_smoothing", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} must be in [0, 1); got {getattr(self, name)}.")
-        if self.accumulate > self.batch_size:
-            raise UsageError(
-                f"accumulate={self.accumulate} parts of a batch of {self.batch_size} would be empty; "
-                f"use at most {max(1, self.batch_size // 2)}."
-            )
-        if self.nesterov and self.momentum == 0:
-            raise UsageError("nesterov needs momentum above 0; got 0. Use momentum 0.9 or leave nesterov off.")
-        for name, kind in CHOICES.items():
-            check_choice(name, getattr(self, name), get_args(kind))
 
 
 @dataclass(frozen=True)
@@ -331,13 +221,13 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
             clip=0.1,
         ),
         "pde_cifar10": Recipe(
-            **PDE, model="parabolic", data="cifar10", epochs=180, milestones=tuple(range(40, 180, 10))
+            **PDE, model="pde_parabolic", data="cifar10", epochs=180, milestones=tuple(range(40, 180, 10))
         ),
         "pde_cifar100": Recipe(
-            **PDE, model="parabolic", data="cifar100", epochs=340, milestones=tuple(range(40, 340, 20))
+            **PDE, model="pde_parabolic", data="cifar100", epochs=340, milestones=tuple(range(40, 340, 20))
         ),
         "pde_stl10": Recipe(
-            **PDE_STL10, model="parabolic", data="stl10", epochs=180, milestones=tuple(range(40, 180, 10))
+            **PDE_STL10, model="pde_parabolic", data="stl10", epochs=180, milestones=tuple(range(40, 180, 10))
         ),
         "mgiad_cifar10": Recipe(data="cifar10", epochs=400, lr=0.05, augment="autoaugment"),
         "mgiad_cifar100": Recipe(data="cifar100", epochs=400, lr=0.05, augment="crop_flip"),

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchmg.data.batches import Batches, Plan
+from torchmg.nn.time_steps import time_smoothness
 from torchmg.train.average import Average
 from torchmg.train.capture import Captured
 from torchmg.train.ranks import Ranks
@@ -90,16 +91,26 @@ class Step:
             )
         self._optimizer.step()
         self._optimizer.zero_grad()
+        if self._recipe.limit:
+            self._cut()
         if self._average is not None:
             self._average.update(self._model)
+
+    @torch.no_grad()
+    def _cut(self) -> None:
+        """Bring weights back into the limits."""
+        for parameter in self._model.parameters():
+            parameter.clamp_(-self._recipe.limit, self._recipe.limit)
 
     def _backward(self, samples: Tensor, targets: Tensor, *, synchronise: bool) -> None:
         processes = self._ranks.world
         with self._fabric.no_backward_sync(self._network, enabled=processes > 1 and not synchronise):
             outputs = self._network(samples)
-            loss = self._task.loss(outputs, targets, self._recipe.label_smoothing)
+            loss = fit = self._task.loss(outputs, targets, self._recipe.label_smoothing)
+            if self._recipe.time_smoothness:
+                loss = fit + self._recipe.time_smoothness * time_smoothness(self._model)
             # processes average their gradients, so each weighs its mean by its share of the batch
             share = processes * len(targets) / self._samples
             self._fabric.backward(loss if share == 1 else loss * share)
         with torch.no_grad():
-            self._task.measure(self._sums, outputs, targets, loss)
+            self._task.measure(self._sums, outputs, targets, fit)

@@ -25,7 +25,7 @@ class Circulant(ChannelCoupling):
 
         W[o, i] = theta[(o - i) mod b]   within each of the (out / b) x (in / b) blocks
 
-    Weights: k^dims in out / b, in `theta` of shape (out in / b^2, b, *kernel), a block a row. b = 1 is the full convolution; b =
+    Weights: k^dims in out / b, in `theta` (out in / b^2, b, *kernel), a block a row. b = 1 is the full convolution; b =
     in = out has as many weights as the depthwise one, yet couples all channels.
 
     Source: the square case with one block is in the authors' code (lowcost spec 1.1 [F]), other blocks are those of
