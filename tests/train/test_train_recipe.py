@@ -270,6 +270,7 @@ def test_options_are_those_of_the_models() -> None:
         ("preset", options.MobilePreset),
         ("preset", options.PDEPreset),
         ("coupling", coupling.CouplingName),
+        ("coarsest_coupling", coupling.CouplingName),
         ("pointwise", coupling.PointwisePart),
         ("evaluate", coupling.Evaluation),
         ("norm", step_norm.StepNorm),
@@ -334,6 +335,7 @@ def test_every_option_reaches_the_model(name: str) -> None:
         "grid_norm": True,
         "residual_act": True,
         "coupling": "lean",
+        "coarsest_coupling": "lean",
         "stencil": "3",
         "pointwise": "circulant",
         "block": 4,
@@ -354,6 +356,7 @@ def test_every_option_reaches_the_model(name: str) -> None:
     # What else these need where a model takes more than one coupling or scheme.
     needs: dict[str, dict[str, str]] = {
         "group_size": {"coupling": "grouped"},
+        "coarsest": {"coupling": "multigrid"},
         "stencil": {"coupling": "lean"},
         "pointwise": {"coupling": "lean"},
         "block": {"coupling": "circulant"},
@@ -368,7 +371,10 @@ def test_every_option_reaches_the_model(name: str) -> None:
     takers = [entry for entry in select() if name in option_names(entry)]
     if name == "preset":
         takers = [entry for entry in takers if "mobilenetv3" not in entry.name and entry.family not in ("pde", "drnet")]
+    if name.endswith("coupling"):  # relaxations of inverted residuals and of clouds choose their own
+        takers = [entry for entry in takers if "resnet" in entry.name or entry.family in ("pde", "imexnet", "mgiad")]
     assert takers
     for entry in sorted(takers, key=lambda entry: entry.parameters)[:3]:
-        also = {key: value for key, value in needs.get(name, {}).items() if key in option_names(entry)}
+        chooses = entry.family in ("pde", "drnet", "imexnet")
+        also = {key: value for key, value in needs.get(name, {}).items() if chooses and key in option_names(entry)}
         torchmg.create(entry.name, **given, **also)

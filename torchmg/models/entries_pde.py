@@ -41,7 +41,7 @@ def _coupled(coupling: str, depth: int, parameters: int, macs: int) -> Entry:
 
 def _pde(dynamics: str, parameters: int, macs: int) -> Entry:
     builder = f"torchmg.models.pde:{dynamics}"
-    return Entry(f"pde_{dynamics}", "pde", builder, parameters, macs, "pde", RUTHOTTO2020)
+    return Entry(dynamics, "pde", builder, parameters, macs, "pde", RUTHOTTO2020)
 
 
 def _drnet(coupling: str, parameters: int, macs: int) -> Entry:
