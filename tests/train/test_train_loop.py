@@ -22,7 +22,6 @@ from torchmg.train.folder import RunFolder
 from torchmg.train.loop import fit
 from torchmg.train.recipe import Recipe, recipe
 
-
 PARABOLIC: dict[str, Any] = {"model": "parabolic", "options": ModelOptions(width=0.25, steps=3)}
 
 

@@ -29,7 +29,11 @@ from torchmg.train.schedule import learning_rate
 def test_every_name_makes_its_recipe() -> None:
     papers = {"mgiad": ("cifar10", "cifar100", "fashion_mnist"), "pde": ("cifar10", "cifar100", "stl10")}
     assert set(BASES) == set(DATASETS) | {f"{paper}_{name}" for paper, names in papers.items() for name in names}
-    fitting = {name: [e.name for e in MODELS.values() if e.task == SETS[b.data].task] for name, b in BASES.items()}
+    networks = {"pde_": [e for e in MODELS.values() if e.family in ("pde", "drnet")]}
+    fitting = {
+        name: [e.name for e in networks.get(name[:4], MODELS.values()) if e.task == SETS[b.data].task]
+        for name, b in BASES.items()
+    }
     assert len(recipe_names()) == len(BASES) + sum(map(len, fitting.values()))
     assert set(recipe_names()) == {*BASES, *(f"{name}_{model}" for name in BASES for model in fitting[name])}
     assert all(BASES[name].model in models for name, models in fitting.items())
@@ -65,6 +69,14 @@ def test_the_settings_of_ruthotto_and_haber() -> None:
         rates = [learning_rate(made, epoch, 1) for epoch in (0, 39, 40, made.epochs - 1)]
         assert rates == pytest.approx([0.05, 0.05, 0.05 / 1.5, 0.05 / 1.5**times])
     assert [recipe(f"pde_{data}").epochs for data in falls] == [180, 340, 180]
+    with pytest.raises(UsageError, match="Use cifar100_resnet20"):
+        recipe("pde_cifar100_resnet20")
+    parameters = {"cifar10": 502_570, "cifar100": 652_484, "stl10": 618_554}
+    for data, number in parameters.items():
+        made = recipe(f"pde_{data}")
+        classes = 100 if data == "cifar100" else 10
+        model = torchmg.create(made.model, num_classes=classes, **made.options.given())
+        assert sum(p.numel() for p in model.parameters()) == number
     assert [recipe(f"pde_{data}").weight_decay for data in falls] == [2e-4, 2e-4, 4e-4]
     assert [recipe(f"pde_{data}").time_smoothness for data in falls] == [2e-4, 2e-4, 1e-4]
 

@@ -3,13 +3,12 @@
 All in plain tensor operations of fixed shapes, so that networks with graphs export with a free batch size.
 """
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchmg.errors import ShapeError, UsageError
+from torchmg.nn.precision import without_autocast
 
 
 def knn_graph(x: Tensor, k: int) -> Tensor:
@@ -40,7 +39,7 @@ def knn_graph(x: Tensor, k: int) -> Tensor:
             f"Use neighbours from 1 to {points - 1}, or more points."
         )
     x = x.detach() if x.dtype == torch.float64 else x.detach().float()
-    with _without_autocast(x.device.type):
+    with without_autocast(x.device.type):
         x = x - x.mean(2, keepdim=True)
         squares = x.square().sum(1)
         distances = squares[:, :, None] + squares[:, None] - 2 * (x.transpose(1, 2) @ x)
@@ -102,10 +101,3 @@ def check_cloud(x: Tensor, channels: int) -> None:
     elif x.dim() == 2 and channels in x.shape:
         got += " A single cloud needs a batch axis: x[None]."
     raise ShapeError(got)
-
-
-def _without_autocast(kind: str) -> AbstractContextManager[object]:
-    # Entered only where autocast is on: exporters turn the context into a subgraph that ONNX cannot express.
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()

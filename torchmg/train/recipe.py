@@ -224,10 +224,20 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
             **PDE, model="parabolic", data="cifar10", epochs=180, milestones=tuple(range(40, 180, 10))
         ),
         "pde_cifar100": Recipe(
-            **PDE, model="parabolic", data="cifar100", epochs=340, milestones=tuple(range(40, 340, 20))
+            **PDE,
+            model="parabolic",
+            data="cifar100",
+            epochs=340,
+            milestones=tuple(range(40, 340, 20)),
+            options=ModelOptions(preset="cifar100"),
         ),
         "pde_stl10": Recipe(
-            **PDE_STL10, model="parabolic", data="stl10", epochs=180, milestones=tuple(range(40, 180, 10))
+            **PDE_STL10,
+            model="parabolic",
+            data="stl10",
+            epochs=180,
+            milestones=tuple(range(40, 180, 10)),
+            options=ModelOptions(preset="stl10"),
         ),
         "mgiad_cifar10": Recipe(data="cifar10", epochs=400, lr=0.05, augment="autoaugment"),
         "mgiad_cifar100": Recipe(data="cifar100", epochs=400, lr=0.05, augment="crop_flip"),
@@ -260,8 +270,8 @@ def recipe(name: str, **changes: Any) -> Recipe:
     """A recipe by name: a data set, or a data set and a model as in `cifar10_mgic_resnet56`.
 
     Args:
-        name: a data set, or the MGiaD paper's settings `mgiad_cifar10`, `mgiad_cifar100`, `mgiad_fashion_mnist`; alone
-            or followed by `_` and a model of the catalogue that is for its task.
+        name: a data set, or a paper's settings such as `mgiad_cifar10` or `pde_stl10`; alone or followed by `_` and a
+            model of the catalogue that is for its task (`pde_`: a PDE network).
         **changes: fields of `Recipe` to change.
 
     Raises:
@@ -275,6 +285,10 @@ def recipe(name: str, **changes: Any) -> Recipe:
         return replace(BASES[name], **changes)
     for data, base in BASES.items():
         if name.startswith(f"{data}_") and (model := name.removeprefix(f"{data}_")) in MODELS:
+            if not _has_family(data, model):
+                raise UsageError(
+                    f"{data} sets the widths of PDE networks, which {model} is not. Use {base.data}_{model}."
+                )
             return replace(base, **{"model": model, **changes})
     raise UnknownNameError(
         f"Unknown recipe '{name}'.{did_you_mean(name, recipe_names())} (data set, or data set _ model)"
@@ -291,7 +305,12 @@ def recipe_names(model: str | None = None) -> list[str]:
 
 def _fits(name: str, model: str) -> bool:
     """Whether a model does what the data of a recipe asks for."""
-    return SETS[BASES[name].data].task == find(model).task
+    return SETS[BASES[name].data].task == find(model).task and _has_family(name, model)
+
+
+def _has_family(name: str, model: str) -> bool:
+    """Whether a model has the widths that settings for PDE networks choose; others choose none."""
+    return not name.startswith("pde_") or find(model).family in ("pde", "drnet")
 
 
 def load_recipe(path: Path) -> Recipe:
