@@ -30,7 +30,7 @@ LARGEST = 2**16
 """Widest block; beyond it are sizes that a tensor cannot have, not sizes that anybody trains."""
 NEIGHBOURS = 0.0025
 """How near a local slope must be to the next wider one's to count as asymptotic, see `Growth.asymptotic`."""
-LIKE_A_POWER = 1.4
+LIKE_A_POWER = 1.3
 """Factor between a lower-order term's share in two changes of the slope for it to be one term, one power below; a
 term half a power below gives 1.41 at doublings, a logarithm nearly 2."""
 COLUMNS = ("family", "channels", "parameters", "MACs", "parameters_slope", "MACs_slope")

@@ -65,7 +65,7 @@ def _lines(axes: "Axes", growths: dict[str, Growth]) -> None:
             growth.counts,
             **appearance(index),
             markersize=10 - 6 * shown,
-            linewidth=2.4 - 2 * shown,
+            linewidth=2.4 - 1.6 * shown,
             linestyle="-" if index < FEW else (0, (5, 1)),
             label=f"{family}  {growth.fit().exponent:.2f}",
         )

@@ -82,6 +82,10 @@ class Multigrid(ChannelCoupling):
         """Sum over levels of k^dims s_l c_l and of both transfers."""
         return sum(cost.total.weights for cost in self._costs())
 
+    def macs_per_pixel(self) -> int:
+        """Of each output pixel; restrictions work at all the input's pixels that a stride makes one of."""
+        return self.macs(*(self.stride,) * self.dims)
+
     def macs(self, *size: int) -> int:
         """Restrictions at the input's pixels, the rest at the output's."""
         inside, outside = prod(size), prod(ceil(n / self.stride) for n in size)
