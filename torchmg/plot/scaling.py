@@ -81,14 +81,21 @@ def _names(axes: "Axes", growths: dict[str, Growth], what: str) -> None:
         axes.annotate(
             str(line.get_label()),
             end,
-            (1.06, height),
+            (1.09, height),
             textcoords="axes fraction",
             va="center",
             fontsize=9,
             color=INK,
-            arrowprops={"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.7, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": line.get_color(),
+                "linewidth": 0.7,
+                "shrinkA": 1,
+                "shrinkB": 4,
+                "relpos": (0, 0.5),
+            },
         )
-    axes.annotate(f"exponent of {what}", (1.06, 1.04), xycoords="axes fraction", fontsize=9, color=INK)
+    axes.annotate(f"exponent of {what}", (1.09, 1.04), xycoords="axes fraction", fontsize=9, color=INK)
 
 
 def _drawn(axes: "Axes") -> "list[Line2D]":
