@@ -1,6 +1,7 @@
 """Counts over width against closed forms, and exponents of sequences whose growth is known."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,8 +13,38 @@ from torchmg.errors import UnknownNameError, UsageError
 from torchmg.hierarchy import Cycle, Hierarchy, Level
 from torchmg.hierarchy.cost import Cost, relaxation_cost
 from torchmg.hierarchy.data_feature import relation_cost, sic_costs
+from torchmg.hierarchy.transforms import fft_macs
 
 PIXELS = 32 * 32
+BLOCKS = ("dense", "mgic", "mgnet", "mgiad", "mlp", "mgic_mlp")
+
+
+def coupling_weights(family: str, c: int, s: int, coarsest: int) -> int:
+    """Weights of one 3x3 coupling c -> c, from the definition of each."""
+    rows = max(d for d in range(1, math.isqrt(c) + 1) if c % d == 0)
+    return {
+        "full": 9 * c**2,
+        "pointwise": c**2,
+        "union": c**2 + 8 * c,
+        "lean": c**2 + 4 * c,
+        "grouped": 9 * s * c,
+        "depthwise": 9 * c,
+        "chain": 9 * (3 * c - 2),
+        "block_chain": 9 * s**2 * (3 * c // s - 2),
+        "lattice": 9 * (5 * c - 2 * (rows + c // rows)),
+        "multigrid": sum(c.total.weights for c in Hierarchy(c, s, coarsest).costs("conv", transfer_norm="none")),
+        "circulant": 9 * c,
+        "circulant_fft": 9 * c,
+    }[family]
+
+
+def coupling_macs(family: str, c: int, s: int, coarsest: int) -> int:
+    """Of maps of 32 x 32: a MAC a weight and pixel, but for shared weights."""
+    if family == "circulant":
+        return 9 * c**2 * PIXELS
+    if family == "circulant_fft":  # four real products a complex one; maps there and back, nine taps of weights there
+        return 4 * 9 * (c // 2 + 1) * PIXELS + fft_macs([c], 2 * PIXELS + 9)
+    return coupling_weights(family, c, s, coarsest) * PIXELS
 
 
 def closed_form(family: str, channels: int, group_size: int, coarsest: int) -> Cost:
@@ -36,14 +67,63 @@ def closed_form(family: str, channels: int, group_size: int, coarsest: int) -> C
 
 @pytest.mark.parametrize(("group_size", "coarsest"), [(8, 16), (4, 32), (16, 8)])
 def test_counts_are_the_closed_form_s(group_size: int, coarsest: int) -> None:
-    for found in scaling(tuple(FAMILIES), (16, 64, 192), group_size=group_size, coarsest=coarsest):
+    for found in scaling(BLOCKS, (16, 64, 192), group_size=group_size, coarsest=coarsest):
         costs = [closed_form(found.family, channels, group_size, coarsest) for channels in (16, 64, 192)]
         assert found.parameters.counts == tuple(cost.parameters for cost in costs)
         assert found.macs.counts == tuple(cost.macs(PIXELS) for cost in costs)
 
 
+@pytest.mark.parametrize(("group_size", "coarsest"), [(8, 16), (4, 32)])
+def test_counts_of_couplings_are_the_closed_form_s(group_size: int, coarsest: int) -> None:
+    widths = (16, 64, 192)
+    families = [family for family in FAMILIES if family not in BLOCKS]
+    assert len(families) == 12
+    for found in scaling(families, widths, group_size=group_size, coarsest=coarsest):
+        sizes = (group_size, coarsest)
+        assert found.parameters.counts == tuple(coupling_weights(found.family, c, *sizes) for c in widths)
+        assert found.macs.counts == tuple(coupling_macs(found.family, c, *sizes) for c in widths)
+
+
+def test_exponents_of_couplings_on_a_wide_range() -> None:
+    expected = dict.fromkeys(("full", "pointwise", "union", "lean"), (2, 2))
+    linear = ("grouped", "depthwise", "chain", "block_chain", "lattice", "multigrid", "mgic")
+    expected |= dict.fromkeys(linear, (1, 1)) | {"circulant": (1, 2)}
+    for found in scaling(tuple(expected), [2**n for n in range(8, 17)]):
+        fits = found.parameters.fit(), found.macs.fit()
+        assert tuple(round(fit.exponent, 2) for fit in fits) == expected[found.family], found.family
+        assert all(fit.settled for fit in fits), found.family
+
+
+def test_the_logarithm_of_channel_transforms_never_settles_and_the_table_says_so() -> None:
+    (found,) = scaling(["circulant_fft"], [2**n for n in range(8, 17)])
+    assert (found.parameters.fit().exponent, found.parameters.fit().settled) == (pytest.approx(1), True)
+    assert not found.macs.fit().settled
+    assert 1 < found.macs.fit().exponent < 1.07
+    assert all(wide < narrow for narrow, wide in pairwise(found.macs.slopes))
+    assert "c log2 c" in exponent_table([found]).note
+    assert "log2" not in exponent_table(scaling(["circulant"])).note
+
+
+def test_terms_of_other_powers_do_not_pass_for_settled() -> None:
+    widths = [2**n for n in range(6, 13)]
+    lattice, union = scaling(["lattice", "union"], widths)  # of 2^n channels, sides double in turn
+    assert lattice.parameters.slopes[-1] == pytest.approx(lattice.parameters.slopes[-2], abs=1e-4)
+    assert not lattice.parameters.fit().settled
+    assert union.macs.fit().settled
+    assert not scaling(["union"], widths[:5])[0].macs.fit().settled
+    assert not Growth((64, 128, 256), (64, 128, 256)).settled  # too few
+    growths = (lambda c: c * math.log2(c), lambda c: c + math.sqrt(c) / 2)
+    doublings = tuple(64 * 2**n for n in range(6))
+    for widths in (doublings, (100, 150, 400, 700, 1500, 2400)):
+        for grows in growths:
+            growth = Growth(tuple(widths), tuple(round(1e6 * grows(c)) for c in widths))
+            assert abs(growth.slopes[-1] - 1) > 0.005
+            assert not growth.settled
+        assert Growth(widths, tuple(1000 * c + 2000 for c in widths)).settled
+
+
 def test_exponents_of_the_default_range() -> None:
-    exponents = {s.family: (s.parameters.fit(), s.macs.fit()) for s in scaling(tuple(FAMILIES))}
+    exponents = {s.family: (s.parameters.fit(), s.macs.fit()) for s in scaling(BLOCKS)}
     for family, expected in {"dense": 2, "mgnet": 2, "mlp": 2, "mgic": 1, "mgiad": 1, "mgic_mlp": 1}.items():
         assert [round(fit.exponent, 2) for fit in exponents[family]] == [expected, expected]
         assert all(fit.settled and fit.end == 1024 for fit in exponents[family])
@@ -112,7 +192,7 @@ def test_tables() -> None:
         (["dense"], [], r"got none"),
         (["dense"], [0, 64], r"1 to 65,536; got 0"),
         (["dense"], [64, 2**17], r"got 131072"),
-        ([], [64, 128], r"at least one family: dense, mgic, mgnet, mgiad, mlp, mgic_mlp"),
+        ([], [64, 128], r"at least one family: dense, mgic, mgnet, mgiad, mlp, mgic_mlp, full"),
         (["mgic"], [64, 128], r"group_size must be"),
     ],
 )

@@ -125,7 +125,7 @@ def rows(text: str) -> list[dict[str, Any]]:
     ("command", "columns", "more"),
     [
         ("list mgic_*", "model paper input parameters MACs", []),
-        ("info mgic_resnet20", "role parameters MACs", ["hierarchies", "citation", "recipes"]),
+        ("info mgic_resnet20", "role parameters MACs", ["hierarchies", "couplings", "citation", "recipes"]),
         ("count mgic_resnet20", "role parameters MACs", ["input", "parameters", "macs"]),
         ("count mgic_resnet20 --by level", "level parameters MACs", ["input", "parameters", "macs"]),
         ("count mgic_resnet20 --by kind", "kind parameters MACs", ["input"]),
@@ -182,7 +182,25 @@ def test_info_shows_hierarchies_source_and_recipes(capsys: pytest.CaptureFixture
     assert cli.run(["info", "resnet20"]) == 0
     assert "no multigrid blocks" in capsys.readouterr().out
     assert cli.run(["info", "net.py:net"]) == 0
-    assert "source" not in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "source" not in text
+    assert "Channel couplings" not in text
+
+
+def test_info_says_how_couplings_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["info", "circulant_resnet20", "--width", "2"]
+    assert cli.run(command) == 0
+    text = capsys.readouterr().out
+    assert text.index("no multigrid blocks") < text.index("Channel couplings") < text.index("parameters   share")
+    assert cli.run([*command, "--json"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    first = read["couplings"][0]
+    assert (first["where"], first["number"]) == ("stages.0.0.conv1 to stages.0.2.conv2", 6)
+    assert (first["grows"], first["reach"], first["parameters"], first["channels"]) == ("linear", 1, 9 * 32, "32 -> 32")
+    assert first["norm bound"] > 0
+    assert "Channel couplings" not in read["hierarchies"]
+    assert cli.run(["info", "resnet20", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["couplings"] == []
 
 
 @pytest.mark.usefixtures("_small")

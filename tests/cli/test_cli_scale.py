@@ -3,11 +3,13 @@
 import csv
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from torchmg import cli
-from torchmg.cli.scale import widths_of
+from torchmg.bench.scaling import FAMILIES
+from torchmg.cli.scale import Family, widths_of
 from torchmg.errors import MissingExtraError, UsageError
 
 
@@ -24,6 +26,22 @@ def test_exponents_two_and_one(capsys: pytest.CaptureFixture[str]) -> None:
         assert [fitted[family, count] for family in ("dense", "mgic", "mgiad")] == ["2.00", "1.00", "1.00"]
     assert lines[-3:] == [["scale.png"], ["scale.svg"], ["scale.csv"]]
     assert all(Path(name).stat().st_size for (name,) in lines[-3:])
+
+
+def test_couplings_are_quadratic_linear_or_both(capsys: pytest.CaptureFixture[str]) -> None:
+    assert get_args(Family) == tuple(FAMILIES)
+    names = "full union lean grouped chain lattice multigrid circulant circulant_fft mgic"
+    assert cli.run(f"scale --family {names} --channels 256:65536 --json".split()) == 0
+    found = json.loads(capsys.readouterr().out)["exponents"]
+    quadratic = dict.fromkeys(("full", "union", "lean"), ("2.00", "2.00"))
+    linear = dict.fromkeys(("grouped", "chain", "lattice", "multigrid", "mgic"), ("1.00", "1.00"))
+    assert {
+        family: tuple(f"{fits[count]['exponent']:.2f}" for count in ("parameters", "MACs"))
+        for family, fits in found.items()
+        if family != "circulant_fft"
+    } == quadratic | linear | {"circulant": ("1.00", "2.00")}
+    unsettled = [(family, count) for family, fits in found.items() for count, fit in fits.items() if not fit["settled"]]
+    assert unsettled == [("circulant_fft", "MACs")]
 
 
 def test_options_and_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,6 +78,7 @@ def test_ranges_and_lists() -> None:
         ("64,-1", "got -1"),
         ("1:131072", "1 to 65,536"),
         ("64:128 --coarsest 0", "coarsest must be"),
+        ("30,60 --family grouped", r"group_size must divide the 30 channels; got 8. Nearest: 6\."),
     ],
 )
 def test_bad_ranges(text: str, message: str) -> None:

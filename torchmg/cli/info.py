@@ -12,7 +12,7 @@ from torchmg.cli.output import Output
 
 @dataclass(frozen=True)
 class Arguments:
-    """One model: hierarchies, costs, where it comes from, and recipes that train it."""
+    """One model: hierarchies, how its channel couplings scale, costs, its source, and recipes that train it."""
 
     model: Annotated[ModelArguments, tyro.conf.OmitArgPrefixes]
     output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     args.model.check_name()
     from torchmg.counting.report import count
     from torchmg.models.catalog import MODELS
-    from torchmg.models.info import info
+    from torchmg.models.info import couplings, hierarchies
     from torchmg.models.user import build
     from torchmg.train.recipe import recipe_names
 
@@ -33,10 +33,12 @@ def main(arguments: Sequence[str]) -> int:
     counted = count(model, args.model.default_input(), name)
     entry = MODELS.get(name)
     recipes = recipe_names(name) if entry else []
-    hierarchies = info(model)
+    shown, scaling = hierarchies(model), couplings(model)
     if not args.output.json:
-        print(f"{hierarchies}\n")
-    args.output.give(counted.table(), hierarchies=hierarchies, citation=entry and entry.citation, recipes=recipes)
+        print(*(part for part in (shown, scaling) if part), sep="\n\n", end="\n\n")
+    rows = [dict(zip(scaling.columns, row, strict=True)) for row in scaling.rows] if scaling else []
+    citation = entry and entry.citation
+    args.output.give(counted.table(), hierarchies=shown, couplings=rows, citation=citation, recipes=recipes)
     if not args.output.json and entry:
         whose = "torchmg train RECIPE; mgiad_: that paper's settings, the others ours"
         print(f"\nsource   {entry.citation}\nrecipes  {', '.join(recipes)}  ({whose})")

@@ -10,19 +10,46 @@ import tyro
 from torchmg.cli.output import Output
 from torchmg.errors import UsageError
 
+Family = Literal[
+    "dense",
+    "mgic",
+    "mgnet",
+    "mgiad",
+    "mlp",
+    "mgic_mlp",
+    "full",
+    "pointwise",
+    "union",
+    "lean",
+    "grouped",
+    "depthwise",
+    "chain",
+    "block_chain",
+    "lattice",
+    "multigrid",
+    "circulant",
+    "circulant_fft",
+]
+"""The names in `torchmg.bench.scaling.FAMILIES`, which needs torch."""
+
 
 @dataclass(frozen=True)
 class Arguments:
-    """Count one block of each family at several widths, fit the exponents, draw them."""
+    """Count one block or channel coupling of each family at several widths, fit the exponents, draw them.
 
-    family: tuple[Literal["dense", "mgic", "mgnet", "mgiad", "mlp", "mgic_mlp"], ...] = ("dense", "mgic", "mgiad")
-    """Fully coupled (dense, mgnet, mlp) and multigrid (mgic, mgiad, mgic_mlp) blocks."""
+    All couplings that are asked about: torchmg scale --family full union lean grouped chain lattice multigrid circulant
+    circulant_fft mgic --channels 64:4096
+    """
+
+    family: tuple[Family, ...] = ("dense", "mgic", "mgiad")
+    """Fully coupled (dense, mgnet, mlp) and multigrid (mgic, mgiad, mgic_mlp) blocks; the others are single 3x3
+    channel couplings, full to circulant, the latter by its dense kernel or by channel FFT."""
     channels: str = "64:1024"
     """Widths: from:to in doublings, or a list such as 48,96,192."""
     group_size: int = 8
-    """Channels per group in multigrid blocks."""
+    """Channels per group in multigrid blocks and couplings, grouped and block_chain."""
     coarsest: int = 16
-    """Width of full coupling in multigrid blocks."""
+    """Width of full coupling in multigrid blocks and couplings."""
     out: Path = Path("scale")
     """The picture's file name without ending: .png, .svg and .csv are written."""
     output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)

@@ -1,13 +1,14 @@
 """Channels coupled through a hierarchy: multigrid in channels as one linear operator."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from math import ceil, prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from torchmg.hierarchy import GroupRule, Hierarchy, LevelCost, StopRule, TransferGroups, TransferInit
+from torchmg.hierarchy import GroupRule, Hierarchy, LevelCost, StopRule, TransferGroups, TransferInit, check_choice
 from torchmg.nn.coupling.base import ChannelCoupling, Growth, Scheme
 from torchmg.nn.coupling.grouped import Grouped
 from torchmg.nn.coupling.local import check_square
@@ -67,14 +68,9 @@ class Multigrid(ChannelCoupling):
             Grouped(level.channels, level.channels, self.kernel_size, group_size=level.group_size, **same)
             for level in levels
         )
-        sizes = [(level.channels, self.hierarchy.groups_of_transfer(i)) for i, level in enumerate(levels[:-1])]
-        how: dict[str, Any] = {"order": transfer_groups, "norm": False}
+        sizes, how = self._transfer_sizes()
         self.restrict = nn.ModuleList(Restriction(*size, init=transfer_init, **how) for size in sizes)
         self.prolong = nn.ModuleList(Prolongation(*size, init=transfer_init, **how) for size in sizes)
-        with torch.device("cpu"), torch.no_grad():  # numbers, also where the module has none (meta)
-            down = [Restriction(*size, init="uniform", **how).dense_weight() for size in sizes]
-            up = [Prolongation(*size, init="uniform", **how).dense_weight() for size in sizes]
-            self._gains = _gains(in_channels, down, up, [level.groups for level in levels])
         self.reset_parameters()
 
     @property
@@ -85,6 +81,10 @@ class Multigrid(ChannelCoupling):
     def num_weights(self) -> int:
         """Sum over levels of k^dims s_l c_l and of both transfers."""
         return sum(cost.total.weights for cost in self._costs())
+
+    def macs_per_pixel(self) -> int:
+        """Of each output pixel; restrictions work at all the input's pixels that a stride makes one of."""
+        return self.macs(*(self.stride,) * self.dims)
 
     def macs(self, *size: int) -> int:
         """Restrictions at the input's pixels, the rest at the output's."""
@@ -109,6 +109,9 @@ class Multigrid(ChannelCoupling):
         Raises:
             UnknownNameError: an unknown scheme.
         """
+        if self._operators()[0].weight.is_meta:
+            check_choice("scheme", scheme, get_args(Scheme))
+            return  # there are no numbers to draw, and the gains cost products of dense matrices
         super().reset_parameters(scheme)
         for restrict, prolong in self._transfers():
             restrict.reset_parameters()
@@ -143,6 +146,21 @@ class Multigrid(ChannelCoupling):
         for index in reversed(range(len(transfers))):
             x = operators[index].adjoint(inputs[index], size) + transfers[index][0].group_adjoint(x)
         return x
+
+    @cached_property
+    def _gains(self) -> list[float]:
+        """See `_gains`; of transfers with uniform weights."""
+        sizes, how = self._transfer_sizes()
+        with torch.device("cpu"), torch.no_grad():
+            down = [Restriction(*size, init="uniform", **how).dense_weight() for size in sizes]
+            up = [Prolongation(*size, init="uniform", **how).dense_weight() for size in sizes]
+        return _gains(self.in_channels, down, up, [level.groups for level in self.hierarchy.levels])
+
+    def _transfer_sizes(self) -> tuple[list[tuple[int, int]], dict[str, Any]]:
+        """Width and groups of the transfers below each level, and what they have in common."""
+        fine = self.hierarchy.levels[:-1]
+        sizes = [(level.channels, self.hierarchy.groups_of_transfer(i)) for i, level in enumerate(fine)]
+        return sizes, {"order": self.hierarchy.transfer_groups, "norm": False}
 
     def _costs(self) -> list[LevelCost]:
         return self.hierarchy.costs("conv", self.kernel_size, "none", dims=self.dims)
