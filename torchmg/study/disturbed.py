@@ -72,7 +72,7 @@ def watched(model: nn.Module, names: Sequence[str], seen: Seen) -> Iterator[None
 @contextmanager
 def full_precision() -> Iterator[None]:
     """While active, convolutions and products on a GPU keep all digits of float32: TF32 would drown perturbations."""
-    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    switches: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [switch.allow_tf32 for switch in switches]
     try:
         for switch in switches:

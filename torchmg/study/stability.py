@@ -156,8 +156,15 @@ def study_stability(
         [curve for row in rows for curve in row.curves()], folder / "stability", depth_table(rows, title), title=title
     )
     study = StabilityStudy(tuple(rows), title, folder, picture)
-    settings: dict[str, Any] = dict(samples=rows[0].found.images, calibration=calibration, batch_size=batch_size)
-    settings |= dict(perturbations=perturbations, bits=bits, grid=grid, seed=seed)
+    settings = {
+        "samples": rows[0].found.images,
+        "calibration": calibration,
+        "batch_size": batch_size,
+        "perturbations": perturbations,
+        "bits": bits,
+        "grid": grid,
+        "seed": seed,
+    }
     text = study.table().json(
         command=_command(runs, settings),
         **settings,
