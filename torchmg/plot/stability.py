@@ -96,7 +96,7 @@ def draw_stability(curves: Sequence[DepthCurve], stem: str | Path, rows: Table, 
                     _line(axes, curve, names.index(curve.network))
                 _axes(axes, quantity, setting)
             line[0].set_ylabel(LOOKS[quantity].label)
-        figure.suptitle(title, fontsize=11, parse_math=False)
+        figure.suptitle(f"{title}\nsolid: mean over images; dotted: largest", fontsize=11, parse_math=False)
         handles = [_handle(name, index) for index, name in enumerate(names)]
         figure.legend(handles=handles, loc="outside lower center", ncols=1 if len(names) < 4 else 2, frameon=False)
         return save(figure, stem, rows)
@@ -120,17 +120,14 @@ def _handle(name: str, index: int) -> "object":
 
 
 def _axes(axes: "Axes", quantity: Quantity, setting: float) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axes.set_yscale("log")
     if quantity != "error":
         axes.axhline(1, color=PALE, linewidth=0.9, zorder=1)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        low, high = axes.get_ylim()
-        if high / low > 30:  # else few or no powers of ten would be named
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        else:
-            axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_title(LOOKS[quantity].setting.format(setting), fontsize=10)
     axes.set_xlabel("time step or block" + ("; hollow: logits" if LOOKS[quantity].logits else ""))

@@ -116,7 +116,7 @@ def study_stability(
         UsageError: no runs, runs on several data sets or of no image classifiers, a network without time steps and
             `feature_info`, values that are not finite, other numbers than above, or files that cannot be written.
         UnknownNameError: an unknown grid.
-        CheckpointError: a path that is no run folder, or a run without weights.
+        CheckpointError: a path that is no run folder, a run without weights, or a record that cannot be written.
         DataError: the images cannot be read.
         MissingExtraError: matplotlib is not installed.
     """
@@ -131,6 +131,8 @@ def study_stability(
     check_drawing()
     folder = Path(out or f"runs/{datetime.now():%Y-%m-%d_%H%M%S}_study_stability")
     check_stem(folder / "stability", COLUMNS)
+    if record is not None and not Path(record).absolute().parent.is_dir():
+        raise UsageError(f"The record cannot be written: there is no folder {Path(record).parent}.")
     rows, names, hashes = [], _names(recipes), {}
     with RunsLine(len(folders), quiet) as line, loaded_once():
         for run, recipe, name in zip(folders, recipes, names, strict=True):
