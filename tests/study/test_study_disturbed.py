@@ -17,7 +17,9 @@ class Linear(nn.Module):
 
     def __init__(self, matrices: list[Tensor]) -> None:
         super().__init__()
-        self.stages = nn.ModuleList([nn.Sequential(*(nn.Conv2d(*a.shape, 1, bias=False) for a in matrices))])
+        self.stages = nn.ModuleList(
+            [nn.Sequential(*(nn.Conv2d(a.shape[1], a.shape[0], 1, bias=False) for a in matrices))]
+        )
         self.feature_info = [{"num_chs": len(matrices[-1]), "reduction": 1, "module": "stages.0"}]
         for conv, a in zip(self.stages[0], matrices, strict=True):  # pyright: ignore[reportArgumentType]
             conv.weight.data = a[:, :, None, None].clone()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import ceil, floor, isfinite, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -12,6 +12,7 @@ from torchmg.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 Quantity = Literal["growth", "expansion", "error"]
 """growth: of a relative difference since the input; expansion: of a difference in one step; error: normalised mean
@@ -85,7 +86,10 @@ def draw_stability(curves: Sequence[DepthCurve], stem: str | Path, rows: Table, 
     ]
     panels = [(quantity, settings) for quantity, settings in panels if settings]
     width = max(len(settings) for _, settings in panels)
-    with drawing(1.2 + 4.2 * width, 0.9 + 2.6 * len(panels) + 0.2 * len(names)) as figure:
+    inches = 1.2 + 4.2 * width
+    letters = round(10 * inches) - 8  # as many fit below, beside a marker
+    columns = 2 if len(names) > 3 and max(map(len, names)) <= letters / 2 - 4 else 1
+    with drawing(inches, 0.9 + 2.6 * len(panels) + 0.22 * ceil(len(names) / columns)) as figure:
         grid = figure.subplots(len(panels), width, squeeze=False, sharey="row")
         for line, (quantity, settings) in zip(grid, panels, strict=True):
             for axes in line[len(settings) :]:
@@ -96,9 +100,10 @@ def draw_stability(curves: Sequence[DepthCurve], stem: str | Path, rows: Table, 
                     _line(axes, curve, names.index(curve.network))
                 _axes(axes, quantity, setting)
             line[0].set_ylabel(LOOKS[quantity].label)
+            _heights(line[0], quantity)
         figure.suptitle(f"{title}\nsolid: mean over images; dotted: largest", fontsize=11, parse_math=False)
-        handles = [_handle(name, index) for index, name in enumerate(names)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=1 if len(names) < 4 else 2, frameon=False)
+        handles = [_handle(clipped(name, letters), index) for index, name in enumerate(names)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
         return save(figure, stem, rows)
 
 
@@ -113,22 +118,34 @@ def _line(axes: "Axes", curve: DepthCurve, index: int) -> None:
         axes.plot([steps + 1], curve.mean[steps:], **look, linestyle="none", markersize=6, markerfacecolor="none")
 
 
-def _handle(name: str, index: int) -> "object":
+def _handle(name: str, index: int) -> "Line2D":
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], **appearance(index), linewidth=1.4, markersize=5, label=clipped(name, 70).replace("$", r"\$"))
+    return Line2D([], [], **appearance(index), linewidth=1.4, markersize=5, label=name.replace("$", r"\$"))
 
 
 def _axes(axes: "Axes", quantity: Quantity, setting: float) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import MaxNLocator
 
     axes.set_yscale("log")
     if quantity != "error":
         axes.axhline(1, color=PALE, linewidth=0.9, zorder=1)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_title(LOOKS[quantity].setting.format(setting), fontsize=10)
     axes.set_xlabel("time step or block" + ("; hollow: logits" if LOOKS[quantity].logits else ""))
     tidy(axes)
+
+
+def _heights(axes: "Axes", quantity: Quantity) -> None:
+    """Limits and ticks of a row of panels, so that some ticks have names and none cover each other."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    if quantity == "error":
+        axes.set_ylim(10 ** floor(log10(low)), 10 ** ceil(log10(high)))
+    else:
+        low, high = min(low, 0.5), max(high, 2.0)
+        axes.set_ylim(low, high)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
