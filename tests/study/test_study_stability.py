@@ -14,6 +14,7 @@ from torchmg.errors import CheckpointError, UnknownNameError, UsageError
 from torchmg.models.options import ModelOptions
 from torchmg.plot.picture import Picture
 from torchmg.study import StabilityStudy, study_stability
+from torchmg.tables import Table
 from torchmg.train.evaluate import evaluate
 from torchmg.train.folder import RunFolder
 from torchmg.train.model import model_for
@@ -49,7 +50,12 @@ def _small():
 @pytest.fixture
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take longer than all the rest."""
-    monkeypatch.setattr("torchmg.study.stability.draw_stability", lambda _, __, rows, **___: Picture((), rows))
+
+    def draw(_: object, stem: Path, rows: Table, **__: object) -> Picture:
+        stem.parent.mkdir(exist_ok=True)
+        return Picture((), rows)
+
+    monkeypatch.setattr("torchmg.study.stability.draw_stability", draw)
 
 
 def save(folder: Path, what: Recipe, *, finished: bool = False) -> RunFolder:
