@@ -41,7 +41,7 @@ def _coupled(coupling: str, depth: int, parameters: int, macs: int) -> Entry:
 
 def _pde(dynamics: str, parameters: int, macs: int) -> Entry:
     builder = f"torchmg.models.pde:{dynamics}"
-    return Entry(f"pde_{dynamics}", "pde", builder, parameters, macs, "pde", RUTHOTTO2020)
+    return Entry(dynamics, "pde", builder, parameters, macs, "pde", RUTHOTTO2020)
 
 
 def _drnet(coupling: str, parameters: int, macs: int) -> Entry:
@@ -57,24 +57,24 @@ def _imexnet(name: str, scheme: str, parameters: int, macs: int) -> Entry:
 
 
 PDE_ENTRIES: tuple[Entry, ...] = (
-    _coupled("lean", 20, 34_842, 6_447_744),
-    _coupled("lean", 56, 107_418, 18_981_504),
-    _coupled("union", 20, 37_530, 6_447_744),
-    _coupled("union", 56, 115_482, 18_981_504),
+    _coupled("lean", 20, 34_842, 5_587_584),
+    _coupled("lean", 56, 107_418, 16_401_024),
+    _coupled("union", 20, 37_530, 6_275_712),
+    _coupled("union", 56, 115_482, 18_465_408),
     _coupled("circulant", 20, 8_506, 40_551_040),
     _coupled("circulant", 56, 23_290, 125_485_696),
-    _coupled("lean", 18, 1_940_008, 337_594_368),
-    _coupled("lean", 34, 3_084_584, 554_404_864),
-    _coupled("lean", 50, 15_512_360, 2_457_435_648),
-    _coupled("union", 18, 1_955_368, 337_594_368),
-    _coupled("union", 50, 15_527_464, 2_457_435_648),
+    _coupled("lean", 18, 1_940_008, 330_067_968),
+    _coupled("lean", 34, 3_084_584, 540_606_464),
+    _coupled("lean", 50, 15_512_360, 2_450_536_448),
+    _coupled("union", 18, 1_955_368, 336_089_088),
+    _coupled("union", 50, 15_527_464, 2_456_055_808),
     _coupled("circulant", 18, 738_600, 1_814_073_344),
     _coupled("circulant", 50, 14_273_768, 4_089_184_256),
     _pde("hamiltonian", 264_106, 83_919_968),
     _pde("parabolic", 502_570, 162_219_104),
     _pde("second_order", 502_570, 162_219_104),
     _drnet("full", 508_186, 167_863_904),
-    _drnet("union", 89_242, 31_706_720),
+    _drnet("union", 89_242, 31_368_800),
     _drnet("pointwise", 84_250, 28_665_440),
     _drnet("circulant", 36_874, 167_863_904),
     _imexnet("imexnet_explicit", "explicit", 169_780, 1_286_275_072),

@@ -8,6 +8,7 @@ spec 2.8), otherwise steps are those of the library, damping and narrower.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Unpack
 
 from torch import Tensor, nn
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from torchmg.errors import UsageError
 from torchmg.models.options import Coupling
 from torchmg.models.pde_steps import CouplingOptions, DiffusionOptions, StepOptions, time_steps
+from torchmg.models.resnet import Staged
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
-from torchmg.nn.conv import ConvNormAct, check_input
+from torchmg.nn.conv import ConvNormAct
 from torchmg.nn.coupling import channel_coupling
 from torchmg.nn.diffusion import ImplicitDiffusion
 from torchmg.nn.imexnet import IMEXnetCodeStep
@@ -33,10 +35,10 @@ LIGHT = 0.25
 """Width multiplier of the library's form: the released widths cost 22 GMACs on 64 x 64 pixels."""
 
 
-class IMEXNet(nn.Module):
+class IMEXNet(Staged):
     """Images (batch, in_channels, H, W) -> logits (batch, num_classes, H, W), without a change of resolution.
 
-    `forward_features` returns what leaves each width, `feature_info` says what that is.
+    `forward_features` returns what leaves each width.
 
     Args:
         block: builds the steps of a width.
@@ -51,41 +53,31 @@ class IMEXNet(nn.Module):
     def __init__(
         self, block: Callable[[int], nn.Module], widths: Sequence[int] = WIDTHS, *, num_classes: int, in_channels: int
     ) -> None:
-        super().__init__()
         check_sizes(num_classes=num_classes, in_channels=in_channels)
         if not widths:
             raise UsageError("An IMEXnet needs at least one width; got none. The released ones are 64, 128, 256.")
-        self.in_channels = in_channels
-        self.stages = nn.ModuleList()
-        for before, width in zip((in_channels, *widths), widths, strict=False):
-            stage = nn.Sequential()
-            stage.add_module("opening", ConvNormAct(before, width))
-            stage.add_module("steps", block(width))
-            self.stages.append(stage)
+        stem, stages = ConvNormAct(in_channels, widths[0]), [nn.Sequential()]
+        stages[0].add_module("steps", block(widths[0]))
+        for before, width in pairwise(widths):
+            stages.append(nn.Sequential())
+            stages[-1].add_module("opening", ConvNormAct(before, width))
+            stages[-1].add_module("steps", block(width))
+        info = [FeatureInfo(num_chs=width, reduction=1, module=f"stages.{i}") for i, width in enumerate(widths)]
+        super().__init__(stem, stages, info)
         self.head = nn.Conv2d(widths[-1], num_classes, 1)
-        self.feature_info = [
-            FeatureInfo(num_chs=width, reduction=1, module=f"stages.{i}") for i, width in enumerate(widths)
-        ]
-
-    def forward_features(self, x: Tensor) -> list[Tensor]:
-        """What leaves each width, (batch, num_chs, H, W) each."""
-        check_input(x, self.in_channels)
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of every pixel."""
         return self.head(self.forward_features(x)[-1])
 
     def parts(self) -> Iterator[Part]:
-        """Roles: steps are relaxations on the finest level; the first opening is the stem, others are shortcuts."""
+        """Roles: steps are relaxations on the finest level of channels; openings after the first are shortcuts."""
+        yield Part("stem", "stem")
         yield Part("head", "head")
         for index in range(len(self.stages)):
-            yield Part(f"stages.{index}.opening", "shortcut" if index else "stem")
             yield Part(f"stages.{index}.steps", "relax", 0)
+            if index > 0:
+                yield Part(f"stages.{index}.opening", "shortcut")
 
 
 class IMEXNetOptions(StepOptions, CouplingOptions, DiffusionOptions, total=False):

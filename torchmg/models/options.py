@@ -55,7 +55,7 @@ Coupling = Literal[
     "lattice",
     "multigrid",
 ]
-"""Channel couplings that keep the width; `torchmg.nn.coupling` says what each is."""
+"""Channel couplings by name; `torchmg.nn.coupling` says what each is."""
 Dynamics = Literal["parabolic", "hamiltonian", "second_order"]
 """What the steps of a PDE network discretise: y' = F(y) by explicit Euler, y' = F1(z) and z' = -F2(y) on two halves of
 the channels by Verlet's method, or y'' = F(y) by leapfrog (spec 2.1)."""
@@ -173,7 +173,10 @@ class ModelOptions:
     """ReLU on the residual before it changes resolution (default no)."""
 
     coupling: Coupling | None = None
-    """Channel coupling of every layer (PDE networks; default full)."""
+    """Channel coupling of every layer (PDE networks; default full), or of all levels but the coarsest (MGIC-
+    ResNets, MgNets; default grouped)."""
+    coarsest_coupling: Coupling | None = None
+    """Channel coupling of the coarsest level (MGIC-ResNets, MGiaD; default full)."""
     stencil: Stencil | None = None
     """Taps of lean couplings (default 5 in lean ResNets, else 9)."""
     pointwise: PointwisePart | None = None

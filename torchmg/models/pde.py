@@ -13,14 +13,15 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, TypedDict, Unpack, get_args
 
-from torch import Tensor, nn
+from torch import nn
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import check_choice
 from torchmg.models.options import Coupling, Dynamics, PDEPreset
 from torchmg.models.pde_steps import CouplingOptions, DiffusionOptions, StepOptions, time_steps
+from torchmg.models.resnet import Staged
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
-from torchmg.nn.conv import ConvNormAct, check_input
+from torchmg.nn.conv import ConvNormAct
 from torchmg.nn.mgic import Part
 
 PLANS = MappingProxyType(
@@ -33,12 +34,12 @@ PLANS = MappingProxyType(
 """Preset -> widths of the opening and after every block, and classes."""
 
 
-class PDENet(nn.Module):
+class PDENet(Staged):
     """Opening, blocks of steps, classifier over images (batch, in_channels, H, W); logits are (batch, num_classes).
 
     A block works at the width that the one before left; a 1x1 convolution with batch norm and ReLU leads to the next
     width, and 2x2 means between blocks halve the resolution, rounded up. `forward_features` returns what leaves each
-    block, finest first; `feature_info` says what that is.
+    block, finest first.
 
     Args:
         block: builds the steps of a width, such as `partial(time_steps, coupling="union")`.
@@ -53,37 +54,20 @@ class PDENet(nn.Module):
     def __init__(
         self, block: Callable[[int], nn.Module], widths: Sequence[int], *, num_classes: int = 10, in_channels: int = 3
     ) -> None:
-        super().__init__()
         check_sizes(num_classes=num_classes, in_channels=in_channels)
         if len(widths) < 2:
             raise UsageError(f"widths must name the opening's and one behind each block, so two or more; got {widths}.")
-        self.stem = ConvNormAct(in_channels, widths[0])
-        self.stages = nn.ModuleList()
+        stem, stages = ConvNormAct(in_channels, widths[0]), []
         for index, (width, following) in enumerate(pairwise(widths)):
             stage = nn.Sequential()
             if index > 0:
                 stage.add_module("pool", nn.AvgPool2d(2, ceil_mode=True))
             stage.add_module("steps", block(width))
             stage.add_module("connect", ConvNormAct(width, following, 1))
-            self.stages.append(stage)
+            stages.append(stage)
+        info = [FeatureInfo(num_chs=width, reduction=2**i, module=f"stages.{i}") for i, width in enumerate(widths[1:])]
+        super().__init__(stem, stages, info)
         self.head = nn.Linear(widths[-1], num_classes)
-        self.feature_info = [
-            FeatureInfo(num_chs=width, reduction=2**i, module=f"stages.{i}") for i, width in enumerate(widths[1:])
-        ]
-
-    def forward_features(self, x: Tensor) -> list[Tensor]:
-        """What leaves each block, (batch, num_chs, H / reduction, W / reduction) each."""
-        check_input(x, self.stem.conv.in_channels)
-        features = []
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (batch, num_classes)."""
-        return self.head(self.forward_features(x)[-1].mean((2, 3)))
 
     def parts(self) -> Iterator[Part]:
         """Roles: steps are relaxations on the finest level of channels, 1x1 convolutions between them shortcuts."""

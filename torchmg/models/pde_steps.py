@@ -31,7 +31,9 @@ class CouplingOptions(TypedDict, total=False):
     """Options that only some couplings have; giving one to another coupling is an error."""
 
     group_size: int
-    """Channels of a group (grouped, lean, block_chain)."""
+    """Channels of a group (grouped, lean, block_chain, multigrid)."""
+    coarsest: int
+    """Width of full coupling (multigrid)."""
     stencil: Stencil
     """Taps (lean)."""
     pointwise: PointwisePart
