@@ -56,10 +56,10 @@ def test_stability(capsys: pytest.CaptureFixture[str]) -> None:
     from torchmg.train.folder import RunFolder
     from torchmg.train.recipe import recipe
 
-    what = recipe("digits_pde_parabolic", options=ModelOptions(width=0.25, steps=1))
+    what = recipe("digits_parabolic", options=ModelOptions(width=0.25, steps=1))
     torch.manual_seed(0)
     RunFolder.open(what, Path("r")).write_weights(
-        create("pde_parabolic", num_classes=10, in_channels=1, width=0.25, steps=1)
+        create("parabolic", num_classes=10, in_channels=1, width=0.25, steps=1)
     )
     words = "study stability r --samples 4 --calibration 4 --bits 8 --perturbations 0.01 --out o --device cpu --quiet"
     assert cli.run([*words.split(), "--json", "--csv", "rows.csv", "--record", "record.json"]) == 0

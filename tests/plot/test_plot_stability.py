@@ -52,7 +52,7 @@ def test_labels_do_not_cover_each_other(
     steps: int, networks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = capture(monkeypatch, "stability")
-    names = [f"pde_parabolic coupling=full layer=double certified=True number={i}" for i in range(networks)]
+    names = [f"parabolic coupling=full layer=double certified=True number={i}" for i in range(networks)]
     draw_stability(curves(steps, names), tmp_path / "s", ROWS, title="digits, 500 test images, 3 runs")
     (figure,) = figures
     shown = [axes for axes in figure.axes if axes.axison]

@@ -74,7 +74,7 @@ def test_doubled_rotations_grow_by_one_and_expand_by_two() -> None:
 def test_certified_symmetric_steps_never_expand_and_larger_ones_do(scheme: str) -> None:
     torch.manual_seed(3)
     how = {"num_classes": 10, "in_channels": 1, "width": 0.25, "norm": "none", "scheme": scheme}
-    nets = {kept: create("pde_parabolic", certified=kept, **how).eval() for kept in (True, False)}
+    nets = {kept: create("parabolic", certified=kept, **how).eval() for kept in (True, False)}
     worst = {}
     for kept, net in nets.items():
         with torch.no_grad():
@@ -113,11 +113,11 @@ def test_rounding_errors_are_those_of_the_rounded_tensors_and_vanish_with_bits()
 @pytest.mark.parametrize(
     ("model", "options", "expected"),
     [
-        ("pde_parabolic", {}, [f"stages.{i}.steps.{j}" for i in range(3) for j in range(3)]),
-        ("pde_hamiltonian", {"steps": 1}, [f"stages.{i}.steps.0" for i in range(3)]),
-        ("pde_second_order", {}, [f"stages.{i}.steps" for i in range(3)]),
+        ("parabolic", {}, [f"stages.{i}.steps.{j}" for i in range(3) for j in range(3)]),
+        ("hamiltonian", {"steps": 1}, [f"stages.{i}.steps.0" for i in range(3)]),
+        ("second_order", {}, [f"stages.{i}.steps" for i in range(3)]),
         (
-            "pde_parabolic",
+            "parabolic",
             {"scheme": "imex", "steps": 2},
             [f"stages.{i}.steps.{j}" for i in range(3) for j in range(2)],
         ),

@@ -73,9 +73,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, _small: None) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for name, options in KINDS.items():
         for seed in (0, 1):
-            save(
-                folder / f"{name}{seed}", recipe("digits_pde_parabolic", options=options, seed=seed), finished=seed == 0
-            )
+            save(folder / f"{name}{seed}", recipe("digits_parabolic", options=options, seed=seed), finished=seed == 0)
     return folder
 
 

@@ -40,7 +40,7 @@ def sites(model: nn.Module) -> tuple[str, ...]:
     if not found:
         raise UsageError(
             f"A {type(model).__name__} has neither time steps nor feature_info, so nothing says where its depth is "
-            "to be measured. Take a classifier of torchmg, such as pde_parabolic or resnet20."
+            "to be measured. Take a classifier of torchmg, such as parabolic or resnet20."
         )
     return tuple(dict.fromkeys(found))
 

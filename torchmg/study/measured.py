@@ -10,11 +10,14 @@ from torchmg.tables import Cell, Table
 from torchmg.train.recipe import Recipe
 
 NOTE = (
-    "growth: relative difference behind the last step or block, and at the logits, over that of the input, for random "
-    "perturbations of a relative size; mean and largest over images. expansion: the largest factor by which one step "
-    "takes two maps apart. error: normalised mean squared error of features with activations rounded behind every step "
-    "or block; weights and everything in between stay floating point. same: images that keep their class."
+    "growth: relative difference behind the last step or block over that of the input, for random perturbations of a "
+    "relative size, mean over images; logits: the same at the logits.\n"
+    "expansion: the largest factor by which one step takes two maps apart, of all steps and images.\n"
+    "error: normalised mean squared error behind the last step or block, with activations rounded behind every one; "
+    "weights and everything in between stay floating point.\n"
+    "change: of the accuracy, in points; same: images that keep their class, in percent."
 )
+"""What the columns of the summary mean."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,10 @@ def _summary(row: Stability) -> dict[str, Cell]:
     }
     for size, course in found.growth.items():
         cells[f"growth {size:g}"] = course.mean[-2]
-        cells[f"largest {size:g}"] = course.largest[-2]
         cells[f"logits {size:g}"] = course.mean[-1]
         cells[f"expansion {size:g}"] = max(found.expansion[size].largest) if found.expansion else None
     for number, errors in found.error.items():
         cells[f"error {number} bits"] = errors[-2]
-        cells[f"change {number} bits, points"] = found.rounded_accuracy[number] - found.accuracy
-        cells[f"same {number} bits %"] = found.same[number]
+        cells[f"change {number} bits"] = found.rounded_accuracy[number] - found.accuracy
+        cells[f"same {number} bits"] = found.same[number]
     return cells
