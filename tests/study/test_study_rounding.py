@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchmg.errors import UnknownNameError, UsageError
@@ -11,6 +11,7 @@ from torchmg.study.rounding import Grid, Quantiser
 ends = st.floats(-50, 50, width=32)
 
 
+@settings(max_examples=50)
 @given(ends, ends, st.integers(2, 12), st.sampled_from(["affine", "symmetric"]), st.integers(0, 2**31))
 def test_it_is_torchs_fake_quantisation_and_moves_nothing_by_more_than_half_a_step(
     one: float, other: float, bits: int, grid: Grid, seed: int

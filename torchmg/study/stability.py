@@ -142,12 +142,12 @@ def study_stability(
             model = model_for(recipe, data)
             run.read_weights(model)
             model.eval().to(where)
-            paths = sites(model)
-            limits = ranges(model, paths, _calibration(data, calibration, batch_size, seed, where)) if bits else []
-            batches = _batches(data, samples, batch_size, seed, where)
-            how: dict[str, Any] = {"perturbations": perturbations, "bits": bits, "limits": limits, "grid": grid}
+            how: dict[str, Any] = {"perturbations": perturbations, "bits": bits, "grid": grid}
             try:
-                found = disturb(model, paths, batches, **how)
+                paths = sites(model)
+                if bits:
+                    how["limits"] = ranges(model, paths, _calibration(data, calibration, batch_size, seed, where))
+                found = disturb(model, paths, _batches(data, samples, batch_size, seed, where), **how)
             except UsageError as error:
                 raise UsageError(f"{run.path}: {error}") from error
             weights = hashlib.sha256(run.weights.read_bytes()).hexdigest()
