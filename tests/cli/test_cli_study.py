@@ -2,6 +2,7 @@
 
 import csv
 import json
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -46,12 +47,51 @@ def test_features(capsys: pytest.CaptureFixture[str]) -> None:
     assert float(row["relative_mse"]) == read["rows"][0]["relative_mse"]
 
 
-def test_defaults_are_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchmg.cli.study import Features, Functions
+def test_stability(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    import torch
+
+    from torchmg.models.options import ModelOptions
+    from torchmg.models.registry import create
+    from torchmg.train.folder import RunFolder
+    from torchmg.train.recipe import recipe
+
+    what = recipe("digits_parabolic", options=ModelOptions(width=0.25, steps=1))
+    torch.manual_seed(0)
+    RunFolder.open(what, Path("r")).write_weights(
+        create("parabolic", num_classes=10, in_channels=1, width=0.25, steps=1)
+    )
+    words = "study stability r --samples 4 --calibration 4 --bits 8 --perturbations 0.01 --out o --device cpu --quiet"
+    assert cli.run([*words.split(), "--json", "--csv", "rows.csv", "--record", "record.json"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert [(row["quantity"], row["module"]) for row in read["rows"]][:4] == [
+        *(("growth", f"stages.{i}.steps.0") for i in range(3)),
+        ("growth", "logits"),
+    ]
+    assert read["folder"] == "o"
+    assert read["files"][-1] == "record.json"
+    assert all(Path(file).is_file() for file in read["files"])
+    assert Path("rows.csv").read_bytes() == Path("o/stability.csv").read_bytes()
+    record = json.loads(Path("record.json").read_text())
+    again = ["--out", "p", "--device", "cpu", "--quiet"]
+    assert cli.run([*record["command"].split()[1:], *again]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "digits, 4 test images, 1 run"
+    assert lines[-4:] == [f"p/stability.{ending}" for ending in ("png", "svg", "csv", "json")]
+    assert Path("p/stability.csv").read_bytes() == Path("o/stability.csv").read_bytes()
+
+
+def test_defaults_are_the_functions() -> None:
+    from torchmg.cli.study import Features, Functions, Stability
+    from torchmg.study import stability, study_stability
 
     assert (Functions.models, Functions.channels) == (NETWORKS, CHANNELS)
     assert Features.group_sizes == GROUP_SIZES
     assert Functions.__annotations__["data"].__args__ == DATA
+    for name, parameter in signature(study_stability).parameters.items():
+        if name not in ("runs", "data_dir", "device"):
+            assert getattr(Stability, name) == parameter.default
+    assert Stability.__annotations__["grid"] == stability.Grid
 
 
 @pytest.mark.parametrize(
@@ -61,6 +101,8 @@ def test_defaults_are_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
         ("functions --models resnet20", "no model 'resnet20'"),
         ("features", "--run"),
         ("features --model resnet18_cifar --group-sizes 5", "got 5"),
+        ("stability", "at least one run folder"),
+        ("stability r --bits 1", "got 1"),
     ],
 )
 def test_bad_arguments(words: str, message: str) -> None:

@@ -30,7 +30,7 @@ COMMANDS = {
     "measure": {
         "scale": "parameters and MACs of a block over its width, with fitted exponents",
         "verify": "the mathematics, against theory, known solutions and pyamg",
-        "study": "whole experiments: functions, features",
+        "study": "whole experiments: functions, features, stability",
         "table": "a paper's table: printed, counted and measured side by side",
     },
     "ship": {

@@ -1,4 +1,4 @@
-"""`torchmg study`: whole experiments of the MGIC paper, which continue where they were stopped."""
+"""`torchmg study`: whole experiments; those of the MGIC paper continue where they were stopped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -69,13 +69,52 @@ class Features:
     output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
 
 
-Kinds = Annotated[Functions, tyro.conf.subcommand("functions")] | Annotated[Features, tyro.conf.subcommand("features")]
+@dataclass(frozen=True)
+class Stability:
+    """How disturbances travel through trained networks: input perturbations over depth, activations of few bits."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run folders of image classifiers on one data set, or folders of them."""
+    samples: int = 500
+    """Test images."""
+    calibration: int = 256
+    """Training images that say which range of activations is held."""
+    batch_size: int = 100
+    """Images at a time."""
+    perturbations: tuple[float, ...] = (1e-3, 0.05)
+    """Relative sizes of random perturbations of the images."""
+    bits: tuple[int, ...] = (8, 4)
+    """Of the activations behind every time step or block, 2 to 16; weights stay floating point."""
+    grid: Literal["affine", "symmetric"] = "affine"
+    """What bits hold: from the smallest to the largest value, or as far below zero as above."""
+    seed: int = 0
+    """Of the images that are taken and of the perturbations."""
+    out: Path | None = None
+    """Folder of table, picture and record (default: a new one in runs)."""
+    record: Path | None = None
+    """Another file that gets the record, JSON, too."""
+    place: Annotated[Place, tyro.conf.OmitArgPrefixes] = field(default_factory=Place)
+    quiet: bool = False
+    """No progress."""
+    output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
+
+
+Kinds = (
+    Annotated[Functions, tyro.conf.subcommand("functions")]
+    | Annotated[Features, tyro.conf.subcommand("features")]
+    | Annotated[Stability, tyro.conf.subcommand("stability")]
+)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a study."""
-    args = tyro.cli(Kinds, args=arguments, prog="torchmg study", description="A whole experiment of the MGIC paper.")
-    table, data, folder, files = _functions(args) if isinstance(args, Functions) else _features(args)
+    args = tyro.cli(Kinds, args=arguments, prog="torchmg study", description="A whole experiment.")
+    if isinstance(args, Functions):
+        table, data, folder, files = _functions(args)
+    elif isinstance(args, Features):
+        table, data, folder, files = _features(args)
+    else:
+        table, data, folder, files = _stability(args)
     args.output.give(table, data, folder=str(folder), files=[str(file) for file in files])
     if not args.output.json:
         print("", *files, sep="\n")
@@ -122,3 +161,25 @@ def _features(args: Features) -> _Found:
     )
     files = [file for picture in study.pictures for file in picture.files]
     return study.table(), study.table(), study.folder, [*files, study.folder / "features.csv"]
+
+
+def _stability(args: Stability) -> _Found:
+    from torchmg.study import study_stability
+
+    study = study_stability(
+        args.runs,
+        samples=args.samples,
+        calibration=args.calibration,
+        batch_size=args.batch_size,
+        perturbations=args.perturbations,
+        bits=args.bits,
+        grid=args.grid,
+        seed=args.seed,
+        out=args.out,
+        record=args.record,
+        data_dir=args.place.data_dir,
+        device=args.place.device,
+        quiet=args.quiet,
+    )
+    files = [*study.picture.files, study.folder / "stability.json", *([] if args.record is None else [args.record])]
+    return study.table(), study.data(), study.folder, files

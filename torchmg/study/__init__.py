@@ -1,6 +1,7 @@
-"""Whole experiments of the MGIC paper: runs, a table and pictures from one call, which goes on where it was stopped."""
+"""Whole experiments: runs or measurements of runs, a table and pictures from one call."""
 
 from torchmg.study.features import FeatureStudy, study_features
 from torchmg.study.functions import FunctionStudy, study_functions
+from torchmg.study.stability import StabilityStudy, study_stability
 
-__all__ = ["FeatureStudy", "FunctionStudy", "study_features", "study_functions"]
+__all__ = ["FeatureStudy", "FunctionStudy", "StabilityStudy", "study_features", "study_functions", "study_stability"]

@@ -46,7 +46,7 @@ def train_all(
         ResumeError: a folder holds a run of another recipe.
     """
     records = {}
-    with _Runs(len(recipes), quiet) as line, loaded_once():
+    with RunsLine(len(recipes), quiet) as line, loaded_once():
         for name, recipe in recipes.items():
             line.begin(name)
             try:
@@ -68,7 +68,7 @@ def train_all(
     return records
 
 
-class _Runs(Line):
+class RunsLine(Line):
     """How many runs are finished: a bar on a terminal, elsewhere a line now and then."""
 
     def __init__(self, total: int, quiet: bool) -> None:
