@@ -221,13 +221,13 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
             clip=0.1,
         ),
         "pde_cifar10": Recipe(
-            **PDE, model="pde_parabolic", data="cifar10", epochs=180, milestones=tuple(range(40, 180, 10))
+            **PDE, model="parabolic", data="cifar10", epochs=180, milestones=tuple(range(40, 180, 10))
         ),
         "pde_cifar100": Recipe(
-            **PDE, model="pde_parabolic", data="cifar100", epochs=340, milestones=tuple(range(40, 340, 20))
+            **PDE, model="parabolic", data="cifar100", epochs=340, milestones=tuple(range(40, 340, 20))
         ),
         "pde_stl10": Recipe(
-            **PDE_STL10, model="pde_parabolic", data="stl10", epochs=180, milestones=tuple(range(40, 180, 10))
+            **PDE_STL10, model="parabolic", data="stl10", epochs=180, milestones=tuple(range(40, 180, 10))
         ),
         "mgiad_cifar10": Recipe(data="cifar10", epochs=400, lr=0.05, augment="autoaugment"),
         "mgiad_cifar100": Recipe(data="cifar100", epochs=400, lr=0.05, augment="crop_flip"),
