@@ -72,7 +72,7 @@ def counts(row: Row) -> Counts | None:
 
 
 def by_the_text(row: Row) -> int | None:
-    """Parameters under the rules of the MGIC paper's text (`--preset paper`); None for a row without one of its presets.
+    """Parameters under the rules of the MGIC paper's text (`--preset paper`); None for other rows.
 
     They are what a reader of the paper would build, whichever preset comes nearest to the printed number.
     """

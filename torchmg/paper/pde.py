@@ -34,12 +34,13 @@ DRIVERS: Mapping[str, Any] = MappingProxyType(
 """What the drivers for CIFAR have in common (lowcost spec 3.2 [F])."""
 
 REMEMBERED = (
-    "Accuracies are remembered, not read in the paper: take them as indications. The weights are remembered too, and "
-    "follow from the widths in the authors' public drivers."
+    "Nothing here was read in the paper. Accuracies are remembered: take them as indications. The weights are "
+    "remembered too, and follow from the widths in the authors' public drivers."
 )
 COUNTED = (
     "No table of the paper was found. These are the weights of convolutions by the rule of the released script, worked "
-    "out by us. It leaves out norms and classifier, and of nine stencils of diffusion the last one, 9 x 256 weights."
+    "out by us. It leaves out norms and classifier, and 9 x 256 weights of diffusion: as many as the "
+    "last of nine steps has."
 )
 
 

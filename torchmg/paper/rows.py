@@ -85,9 +85,8 @@ class Network:
 
     def command(self) -> str:
         """Model and options as the command line takes them; the data set decides input channels and classes."""
-        given = ((name.replace("_", "-"), value) for name, value in self.options.given().items())
-        flags = (f"--{name}" if value is True else f"--{name} {value}" for name, value in given)
-        return " ".join([self.model, *flags])
+        given = (f"--{name.replace('_', '-')} {value}" for name, value in self.options.given().items())
+        return " ".join([self.model, *given])
 
 
 @dataclass(frozen=True)
