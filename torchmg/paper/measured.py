@@ -24,7 +24,7 @@ NOT_YET = "not yet"
 
 _MGNET: Mapping[str, Any] = MappingProxyType({"share": "level", "norms": "use"})
 _MGIAD: Mapping[str, Any] = MappingProxyType({**_MGNET, "group_size": 8, "eta_pre": 1, "eta_post": 1})
-_IMEXNET: Mapping[str, Any] = MappingProxyType({"released": False})
+_IMEXNET: Mapping[str, Any] = MappingProxyType({"released": False, "width": 0.25})
 _PDE: Mapping[str, Any] = MappingProxyType({"preset": "cifar10"})
 _SEGMENTER: Mapping[str, Any] = MappingProxyType({"preset": "paper", "group_rule": "floor", "act": "hswish"})
 DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
