@@ -150,7 +150,8 @@ def test_features_agree_with_feature_info_and_with_the_logits(name: str, pixels:
 def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
     entry = MODELS[name]
     model = torchmg.create(name)
-    x = samples(entry, 4).requires_grad_()
+    # Taps beside the centre see nothing where a map has shrunk to one pixel.
+    x = samples(entry, 4, 64 if entry.family in ("lean", "union") and entry.input[-1] > 32 else 16).requires_grad_()
     lossy(entry, model(x)).backward()
     assert x.grad is not None
     assert x.grad.any()

@@ -3,8 +3,9 @@
     python tools/results.py            rewrites the parts between the markers
     python tools/results.py --check    fails when a table is not what the records say
 
-A record in results/ is the `record.json` of a finished run, copied there under the name `<recipe>_s<seed>.json`;
-benchmarks/verify.json is what `torchmg verify --json` printed.
+A record in results/ is the `record.json` of a finished run, copied there under the name `<recipe>_s<seed>.json`; those
+of an experiment lie in a folder of their own, results/<paper>/<experiment>/, and make a table in docs/papers/<paper>.md
+between markers that name it. benchmarks/verify.json is what `torchmg verify --json` printed.
 """
 
 import json
@@ -41,9 +42,43 @@ def table(records: list[dict]) -> str:
     return "\n".join([*lines, "", note, "", "```", commands, "```"])
 
 
-def model(recipe: dict) -> str:
-    """The model with the options that were set."""
-    options = [f"{name}={value}" for name, value in recipe["options"].items() if value is not None]
+def experiment(records: list[dict]) -> str:
+    """A markdown table of runs on the same data by the same recipe, with the command of the first below."""
+    first = records[0]
+    score = score_of(first["recipe"]["data"])
+    alike = {
+        name for name, value in options(first["recipe"]) if all((name, value) in options(r["recipe"]) for r in records)
+    }
+    lines = [
+        f"| model | parameters | MACs | train {score.label} % | test {score.label} % | seconds |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for r in sorted(records, key=lambda r: -r["parameters"]):
+        scores = (f"{score.of(r, 'train'):.2f}", f"{score.of(r, 'test'):.2f}")
+        cells = (model(r["recipe"], alike), f"{r['parameters']:,}", f"{r['macs']:,}", *scores, f"{r['seconds']:,.0f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    here = first["environment"]
+    dates = sorted({r["environment"]["date"] for r in records})
+    seeds = sorted({r["recipe"]["seed"] for r in records})
+    note = (
+        f"{first['recipe']['data']}, epochs: {epochs(first['recipe'])}; {here['device']}, {here['threads']} thread(s), "
+        f"torch {here['torch'].partition('+')[0]}, {' to '.join(dict.fromkeys((dates[0], dates[-1])))}, "
+        f"seed {', '.join(map(str, seeds))}. The first row is"
+    )
+    most = max(records, key=lambda r: r["parameters"])
+    return "\n".join([*lines, "", note, "", "```", most["command"], "```"])
+
+
+def options(recipe: dict) -> list[tuple[str, object]]:
+    """The options that were set."""
+    return [(name, value) for name, value in recipe["options"].items() if value is not None]
+
+
+def model(recipe: dict, without: frozenset[str] | set[str] = frozenset()) -> str:
+    """The model with the options that were set, but for those that go without saying."""
+    options = [
+        f"{name}={value}" for name, value in recipe["options"].items() if value is not None and name not in without
+    ]
     return f"{recipe['model']}, {', '.join(options)}" if options else recipe["model"]
 
 
@@ -63,28 +98,32 @@ def verified(record: dict) -> str:
     return "\n".join([*lines, "", f"{record['note']} torch {here['torch']}, {here['processor']}, {here['date']}."])
 
 
-def updated(text: str, fresh: str) -> str:
+def updated(text: str, fresh: str, begin: str = BEGIN) -> str:
     """The page with a fresh table between its markers."""
-    head, _, rest = text.partition(BEGIN)
+    head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n\n{fresh}\n\n{END}{tail}"
+    return f"{head}{begin}\n\n{fresh}\n\n{END}{tail}"
 
 
-def load_records() -> list[dict]:
-    """All records, by data set, seed and size."""
-    records = [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
+def load_records(folder: Path = ROOT / "results") -> list[dict]:
+    """All records in a folder, by data set, seed and size."""
+    records = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     return sorted(records, key=lambda r: (r["recipe"]["data"], r["recipe"]["seed"], -r["parameters"]))
 
 
 def main() -> int:
     """Rewrite or check the pages."""
-    pages = {
-        ROOT / "README.md": table(load_records()),
-        ROOT / "docs" / "verify.md": verified(json.loads((ROOT / "benchmarks" / "verify.json").read_text())),
-    }
+    tables = [
+        (ROOT / "README.md", BEGIN, table(load_records())),
+        (ROOT / "docs" / "verify.md", BEGIN, verified(json.loads((ROOT / "benchmarks" / "verify.json").read_text()))),
+    ]
+    for folder in sorted(path for path in (ROOT / "results").glob("*/*") if path.is_dir()):
+        page = ROOT / "docs" / "papers" / f"{folder.parent.name}.md"
+        begin = f"<!-- results/{folder.parent.name}/{folder.name}: written by tools/results.py -->"
+        tables.append((page, begin, experiment(load_records(folder))))
     stale = 0
-    for page, fresh in pages.items():
-        text = updated(page.read_text(), fresh)
+    for page, begin, fresh in tables:
+        text = updated(page.read_text(), fresh, begin)
         if "--check" not in sys.argv[1:]:
             page.write_text(text)
         elif text != page.read_text():

@@ -145,7 +145,8 @@ def test_channel_transforms_compute_the_same() -> None:
 def test_dense_networks_keep_the_names_of_their_weights() -> None:
     """Checkpoints of before the blocks took builders are read."""
     with torch.device("meta"):
-        names = [name for name, _ in torchmg.create("resnet18_cifar").stages[1][0].named_parameters()]
+        block = torchmg.create("resnet18_cifar").get_submodule("stages.1.0")
+        names = [name for name, _ in block.named_parameters()]
     assert names == [
         *("conv1.weight", "norm1.weight", "norm1.bias", "conv2.weight", "norm2.weight", "norm2.bias"),
         *("shortcut.conv.weight", "shortcut.norm.weight", "shortcut.norm.bias"),

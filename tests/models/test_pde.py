@@ -84,7 +84,7 @@ def test_implicit_diffusion_adds_a_stencil_or_three_strengths_a_channel_and_step
         assert built(drnet, coupling=coupling, scheme="explicit") == cifar
         norms = 2 * STEPS_CHANNELS
         assert built(drnet, coupling=coupling, scheme="split") == cifar + 9 * STEPS_CHANNELS + norms
-    assert torchmg.create("drnet_union").stages[0].steps[0].scheme == "imex"
+    assert drnet("union", width=0.125).get_submodule("stages.0.steps.0").scheme == "imex"
 
 
 def test_a_network_is_what_its_equations_say() -> None:
@@ -155,8 +155,7 @@ def test_certified_steps_do_not_expand_however_large_their_weights(options: dict
             for parameter in block.parameters():
                 parameter.normal_(std=3.0)
     for block in blocks(model):
-        assert any(isinstance(module, Bounded) for module in block.modules())
-        channels = next(iter(block)).channels
+        channels = next(module.in_channels for module in block.modules() if isinstance(module, Bounded))
         a = torch.randn(2, channels, 6, 6)
         b = a + 0.1 * torch.randn(2, channels, 6, 6)
         before, after = (b - a).flatten(1).norm(dim=1), (block(b) - block(a)).flatten(1).norm(dim=1)

@@ -23,6 +23,9 @@ from torchmg.train.loop import fit
 from torchmg.train.recipe import Recipe, recipe
 
 
+PARABOLIC: dict[str, Any] = {"model": "parabolic", "options": ModelOptions(width=0.25, steps=3)}
+
+
 def plain_training(recipe: Recipe, data: ImageSet, rate: Any) -> tuple[nn.Module, list[float]]:
     """The same training in plain PyTorch: no Fabric, no batches, no schedule of ours. Returns model and losses."""
     layout = torch.channels_last if recipe.layout != "channels_first" else torch.contiguous_format
@@ -59,7 +62,7 @@ def plain_training(recipe: Recipe, data: ImageSet, rate: Any) -> tuple[nn.Module
                 share = len(some) / len(chosen)
                 labels = data.train.labels[chosen[some]]
                 loss = F.cross_entropy(model(batch[some]), labels, label_smoothing=recipe.label_smoothing)
-                (share * loss).backward()
+                (share * (loss + recipe.time_smoothness * roughness(model))).backward()
                 total += share * loss.item()
             if recipe.clip:
                 norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None))
@@ -68,12 +71,28 @@ def plain_training(recipe: Recipe, data: ImageSet, rate: Any) -> tuple[nn.Module
                     if p.grad is not None and norm > recipe.clip:
                         p.grad.mul_(recipe.clip / (norm + 1e-6))
             optimizer.step()
+            if recipe.limit:
+                for p in model.parameters():
+                    p.data.clamp_(-recipe.limit, recipe.limit)
             averaged = update_average(averaged, model, recipe.ema)
             losses.append(total)
             step += 1
     assert not recipe.clip or len(set(clipped)) == 2  # some are, some are not
     model.load_state_dict(averaged)
     return model, losses
+
+
+def roughness(model: nn.Module) -> Tensor:
+    """Sum of sqrt(d^2 + 1e-6) - 1e-3 over the differences d of kernels of consecutive time steps."""
+    total = torch.zeros(())
+    kernels = {name: p for name, p in model.named_parameters() if ".steps." in name and p.dim() == 4}
+    for name, kernel in kernels.items():
+        before, _, rest = name.partition(".steps.")
+        number, _, rest = rest.partition(".")
+        following = kernels.get(f"{before}.steps.{int(number) + 1}.{rest}")
+        if following is not None:
+            total = total + (((following - kernel) ** 2 + 1e-6) ** 0.5 - 1e-3).sum()
+    return total
 
 
 def update_average(averaged: dict[str, Tensor], model: nn.Module, decay: float) -> dict[str, Tensor]:
@@ -129,12 +148,22 @@ def test_fit_equals_a_plain_loop_bit_for_bit(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"accumulate": 3}, {"clip": 6.0}, {"ema": 0.8}, {"accumulate": 4, "clip": 6.0, "ema": 0.5}]
+    "changes",
+    [
+        {"accumulate": 3},
+        {"clip": 6.0},
+        {"ema": 0.8},
+        {"accumulate": 4, "clip": 6.0, "ema": 0.5},
+        {**PARABOLIC, "limit": 0.3},
+        {**PARABOLIC, "time_smoothness": 0.05},
+        {**PARABOLIC, "time_smoothness": 0.05, "accumulate": 3},
+    ],
 )
-def test_parts_clipping_and_averages_equal_a_plain_loop(
+def test_parts_clipping_averages_and_smoothness_equal_a_plain_loop(
     changes: dict[str, Any], data: ImageSet, tmp_path: Path
 ) -> None:
-    recipe = Recipe(model="mgic_resnet20", options=SMALL_MGIC, epochs=1, batch_size=40, lr=1e-3, **changes)
+    model = {"model": "mgic_resnet20", "options": SMALL_MGIC}
+    recipe = Recipe(**{**model, "epochs": 1, "batch_size": 40, "lr": 1e-3, **changes})
     run = fit(recipe, folder=tmp_path / "run", quiet=True)
     model, losses = plain_training(recipe, data, lambda step: 1e-3 * 0.5 * (1 + math.cos(math.pi * step / 5)))
     for epoch, row in enumerate(log(run.folder)):
@@ -143,7 +172,7 @@ def test_parts_clipping_and_averages_equal_a_plain_loop(
     # Sums in another order flip a unit of ReLU now and then, which changes a gradient by about a percent; a wrong share
     # of a part, a missing clip or another average changes what was learned by far more.
     torch.manual_seed(recipe.seed)
-    start = dict(torchmg.create("mgic_resnet20", in_channels=1, **SMALL_MGIC.given()).named_parameters())
+    start = dict(torchmg.create(recipe.model, in_channels=1, **recipe.options.given()).named_parameters())
     ours = weights(run.folder)
     with torch.no_grad():
         off = sum(float((ours[key] - value).square().sum()) for key, value in model.named_parameters())

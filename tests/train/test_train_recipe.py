@@ -20,23 +20,24 @@ from torchmg.models.catalog import MODELS, select
 from torchmg.models.options import ModelOptions
 from torchmg.models.registry import option_names
 from torchmg.nn import coupling, reaction, shortcut, step_norm, transfer
-from torchmg.train import recipe as module
+from torchmg.train import settings as module
 from torchmg.train.loop import Run
 from torchmg.train.recipe import BASES, Recipe, load_recipe, recipe, recipe_names
 from torchmg.train.schedule import learning_rate
 
 
 def test_every_name_makes_its_recipe() -> None:
-    assert set(BASES) == set(DATASETS) | {f"mgiad_{name}" for name in ("cifar10", "cifar100", "fashion_mnist")}
+    papers = {"mgiad": ("cifar10", "cifar100", "fashion_mnist"), "pde": ("cifar10", "cifar100", "stl10")}
+    assert set(BASES) == set(DATASETS) | {f"{paper}_{name}" for paper, names in papers.items() for name in names}
     fitting = {name: [e.name for e in MODELS.values() if e.task == SETS[b.data].task] for name, b in BASES.items()}
     assert len(recipe_names()) == len(BASES) + sum(map(len, fitting.values()))
     assert set(recipe_names()) == {*BASES, *(f"{name}_{model}" for name in BASES for model in fitting[name])}
     assert all(BASES[name].model in models for name, models in fitting.items())
     for name in recipe_names():
         made = recipe(name)
-        base = f"mgiad_{made.data}" if name.startswith("mgiad_") else made.data
-        assert made == replace(BASES[base], model=made.model)
-        assert made.name == name.removeprefix("mgiad_") or name in BASES
+        paper = next((f"{paper}_" for paper in papers if name.startswith(f"{paper}_")), "")
+        assert made == replace(BASES[f"{paper}{made.data}"], model=made.model)
+        assert made.name == name.removeprefix(paper) or name in BASES
         assert name in BASES or made.command().startswith(f"torchmg train {name}")
     assert recipe("cifar10_mgic_resnet56").model == "mgic_resnet56"
     assert recipe("cifar100_mgic_resnet56").data == "cifar100"
@@ -54,6 +55,18 @@ def test_the_mgiad_papers_settings() -> None:
     assert recipe("mgiad_cifar10").augment == "autoaugment"
     rates = [learning_rate(recipe("mgiad_fashion_mnist"), epoch, 1) for epoch in (0, 24, 25, 49, 50, 399)]
     assert rates == pytest.approx([0.05, 0.05, 0.005, 0.005, 0.0005, 0.05 * 0.1**15])
+
+
+def test_the_settings_of_ruthotto_and_haber() -> None:
+    falls = {"cifar10": 14, "cifar100": 15, "stl10": 14}
+    for data, times in falls.items():
+        made = recipe(f"pde_{data}_hamiltonian")
+        assert (made.batch_size, made.momentum, made.nesterov, made.limit) == (32, 0.9, False, 1.0)
+        rates = [learning_rate(made, epoch, 1) for epoch in (0, 39, 40, made.epochs - 1)]
+        assert rates == pytest.approx([0.05, 0.05, 0.05 / 1.5, 0.05 / 1.5**times])
+    assert [recipe(f"pde_{data}").epochs for data in falls] == [180, 340, 180]
+    assert [recipe(f"pde_{data}").weight_decay for data in falls] == [2e-4, 2e-4, 4e-4]
+    assert [recipe(f"pde_{data}").time_smoothness for data in falls] == [2e-4, 2e-4, 1e-4]
 
 
 def test_settings_by_task() -> None:
@@ -200,6 +213,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
         power=draw(positive),
         warmup_epochs=draw(positive),
         label_smoothing=draw(st.floats(0, 0.99)),
+        time_smoothness=draw(positive | st.just(0.0)),
+        limit=draw(positive | st.just(0.0)),
         augment=augment,  # pyright: ignore[reportArgumentType]
         crop=draw(st.integers(0, 1024)) if cropped else 0,
         damaged=draw(st.sampled_from(get_args(module.Damaged))),

@@ -173,10 +173,10 @@ class ModelOptions:
     """ReLU on the residual before it changes resolution (default no)."""
 
     coupling: Coupling | None = None
-    """Channel coupling of every layer (PDE networks; default full), or of all levels but the coarsest (models of
-    ResNets and MgNets; default grouped)."""
+    """Channel coupling of every layer (PDE networks; default full), or of all levels but the coarsest (MGIC-
+    ResNets, MgNets; default grouped)."""
     coarsest_coupling: Coupling | None = None
-    """Channel coupling of the coarsest level (models of ResNets and MgNets; default full)."""
+    """Channel coupling of the coarsest level (MGIC-ResNets, MGiaD; default full)."""
     stencil: Stencil | None = None
     """Taps of lean couplings (default 5 in lean ResNets, else 9)."""
     pointwise: PointwisePart | None = None
