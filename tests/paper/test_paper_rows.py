@@ -107,6 +107,7 @@ def test_every_row_has_a_model_and_tables_without_rows_say_why() -> None:
 
 def test_every_table_is_there_under_its_name() -> None:
     names = [*(f"mgiad-{n}" for n in range(1, 10)), *(f"mgic-{n}" for n in (1, 2, 3, 5, *range(7, 14)))]
+    names += [*(f"pde-{data}" for data in ("cifar10", "cifar100", "stl10")), "imexnet-code"]
     assert list(TABLES) == names
     assert all(table.source.split(",")[0].lower() == name.split("-")[0] for name, table in TABLES.items())
     with pytest.raises(UnknownNameError, match=r"Unknown table 'mgiad2'\. Did you mean mgiad-2"):

@@ -1,11 +1,11 @@
 """The papers: their tables as data (no torch), our counts and runs beside them; and their mathematics verified."""
 
 from torchmg.errors import UnknownNameError, did_you_mean
-from torchmg.paper import mgiad, mgic
+from torchmg.paper import mgiad, mgic, pde
 from torchmg.paper.rows import PaperTable
 from torchmg.tables import Table
 
-TABLES = {table.name: table for table in (*mgiad.TABLES, *mgic.TABLES)}
+TABLES = {table.name: table for table in (*mgiad.TABLES, *mgic.TABLES, *pde.TABLES)}
 """Name -> table, in the order of the papers."""
 
 

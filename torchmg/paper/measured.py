@@ -24,6 +24,8 @@ NOT_YET = "not yet"
 
 _MGNET: Mapping[str, Any] = MappingProxyType({"share": "level", "norms": "use"})
 _MGIAD: Mapping[str, Any] = MappingProxyType({**_MGNET, "group_size": 8, "eta_pre": 1, "eta_post": 1})
+_IMEXNET: Mapping[str, Any] = MappingProxyType({"released": False, "width": 0.25})
+_PDE: Mapping[str, Any] = MappingProxyType({"preset": "cifar10"})
 _SEGMENTER: Mapping[str, Any] = MappingProxyType({"preset": "paper", "group_rule": "floor", "act": "hswish"})
 DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -31,6 +33,11 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "mgnet20": {**_MGNET, "steps": 3},
         "mgiad18": {**_MGIAD, "coarsest": 64},
         "mgiad20": {**_MGIAD, "coarsest": 16},
+        "parabolic": _PDE,
+        "hamiltonian": _PDE,
+        "second_order": _PDE,
+        "imexnet": _IMEXNET,
+        "imexnet_explicit": _IMEXNET,
         "mgic_resnet56": {"preset": "paper", "group_size": 8, "coarsest": 16},
         "mgic_resnet50": {"preset": "paper", "group_size": 32, "coarsest": 64},
         "mgic_mobilenetv3_large": {"preset": "paper", "group_size": 64, "coarsest": 64, "act": "hswish"},

@@ -15,10 +15,15 @@ from torchmg.models.options import ModelOptions
 NOT_BUILT = "not built yet"
 """Verdict of a row whose model torchmg does not have."""
 
-Term = Literal["first-level transfers, never called", "unused norm pair per level"]
-"""Tensors that are in a published count although no forward pass touches them, and that our models do not have. With
-the widths c_1, c_2, ... of the resolutions, finest first: a pair of depthwise 3x3 transfers into the first resolution,
-18 c_1 weights; one pair of batch norms on every resolution, 4 (c_1 + c_2 + ...) weights."""
+Term = Literal[
+    "first-level transfers, never called", "unused norm pair per level", "left out by the rule of the released code"
+]
+"""How a published count differs from that of the tensors which a forward pass uses.
+
+The first two are tensors in it that no forward pass touches and that our models do not have. With the widths c_1, c_2,
+... of the resolutions, finest first: a pair of depthwise 3x3 transfers into the first resolution, 18 c_1 weights; one
+pair of batch norms on every resolution, 4 (c_1 + c_2 + ...) weights. The third, below 0, is what IMEXnet's script does
+not count: norms, the classifier, and the stencil of the last step of diffusion."""
 
 FACTORS = MappingProxyType({"k": 10**3, "M": 10**6, "G": 10**9})
 
@@ -96,7 +101,7 @@ class Row:
     accuracy: Accuracy | None = None
     macs: Printed | None = None
     terms: tuple[Term, ...] = ()
-    """What has to be added to our count before it compares with the printed one."""
+    """What has to be added to our count (or taken off) before it compares with the printed one."""
     misprint: str = ""
     """Why the printed count cannot be that of the label, where it cannot."""
     departs: str = ""
