@@ -136,6 +136,7 @@ def test_batches_are_float_pictures_and_ids() -> None:
         (UsageError, "train must be a whole number of pictures, at least 1; got 0", lambda: load_qtips(train=0)),
         (UsageError, "test must be .* got 2.5", lambda: load_qtips(test=2.5)),  # pyright: ignore[reportArgumentType]
         (UsageError, "A seed lies in", lambda: load_qtips(-1)),
+        (UsageError, "both of its ends", lambda: load_qtips(train=1).preparation(crop=32)),
         (UsageError, "crop_flip.* is not for qtips.* Use none", lambda: load_qtips(train=1).preparation("crop_flip")),
         (UnknownNameError, "Did you mean none", lambda: load_qtips(train=1).preparation("nonne")),
     ],

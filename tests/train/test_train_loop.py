@@ -71,7 +71,7 @@ def plain_training(recipe: Recipe, data: ImageSet, rate: Any) -> tuple[nn.Module
                         p.grad.mul_(recipe.clip / (norm + 1e-6))
             optimizer.step()
             if recipe.limit:
-                for p in model.parameters():
+                for p in [p for p in model.parameters() if p.dim() > 1]:
                     p.data.clamp_(-recipe.limit, recipe.limit)
             averaged = update_average(averaged, model, recipe.ema)
             losses.append(total)

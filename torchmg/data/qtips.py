@@ -99,17 +99,19 @@ class QtipsSet:
     shape: tuple[int, int, int] = field(default=(1, SIDE, SIDE), init=False)
     """(C, H, W) of a picture."""
 
-    def preparation(self, augment: str = "none") -> QtipsPreparation:
+    def preparation(self, augment: str = "none", crop: int = 0) -> QtipsPreparation:
         """Normalising by `MEAN` and `STD`.
 
         Raises:
             UnknownNameError: no such augmentation.
-            UsageError: one other than none: bars lie at random already.
+            UsageError: one other than none, as bars lie at random already; a crop, which would cut their ends off.
         """
         if augment not in (known := {**AUGMENTATIONS, **OTHER_AUGMENTATIONS}):
             raise UnknownNameError(f"Unknown augmentation '{augment}'.{did_you_mean(augment, known)}")
         if augment != "none":
             raise UsageError(f"augment={augment!r} is not for qtips, whose bars lie at random already. Use none.")
+        if crop:
+            raise UsageError(f"crop={crop} is not for qtips: a bar's class is told by both of its ends. Use 0.")
         return QtipsPreparation()
 
     def hashes(self) -> dict[str, str]:

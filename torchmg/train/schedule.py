@@ -30,17 +30,22 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     return recipe.lr * recipe.gamma ** sum(step >= epoch * steps_per_epoch for epoch in recipe.milestones)
 
 
+def norms_and_biases(model: nn.Module) -> set[int]:
+    """Identities of the parameters that neither decay nor have limits, where only weights do."""
+    return {
+        id(parameter)
+        for module in model.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if isinstance(module, NORMS) or name == "bias"
+    }
+
+
 def sgd(model: nn.Module, recipe: Recipe) -> SGD:
     """SGD with momentum over all parameters, each once; with `decay="weights"` norms and biases do not decay.
 
     On a GPU it is the fused form, which reads its learning rate from a tensor, so that a CUDA graph can hold it.
     """
-    exempt: set[int] = set()
-    if recipe.decay == "weights":
-        for module in model.modules():
-            for name, parameter in module.named_parameters(recurse=False):
-                if isinstance(module, NORMS) or name == "bias":
-                    exempt.add(id(parameter))
+    exempt = norms_and_biases(model) if recipe.decay == "weights" else set()
     groups: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if id(p) not in exempt], "weight_decay": recipe.weight_decay},
         {"params": [p for p in model.parameters() if id(p) in exempt], "weight_decay": 0.0},

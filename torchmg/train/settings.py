@@ -76,7 +76,7 @@ class Training:
     time_smoothness: float = 0.0
     """Weight of the penalty on differences between the weights of consecutive time steps (PDE networks); 0: none."""
     limit: float = 0.0
-    """Weights are cut to [-limit, limit] after every step; 0: they are not."""
+    """Weights (not norms and biases) are cut to [-limit, limit] after every step; 0: they are not."""
     ema: float = 0.0
     """Decay per step of a moving average of the weights, which is then what is tested and kept; 0: no average."""
     precision: Precision = "fp32"

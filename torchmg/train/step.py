@@ -12,6 +12,7 @@ from torchmg.train.average import Average
 from torchmg.train.capture import Captured
 from torchmg.train.ranks import Ranks
 from torchmg.train.recipe import Recipe
+from torchmg.train.schedule import norms_and_biases
 from torchmg.train.tasks import Task
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Step:
     ) -> None:
         self._fabric, self._model, self._network, self._optimizer = fabric, model, network, optimizer
         self._recipe, self._average, self._batches, self._ranks = recipe, average, batches, ranks
+        others = norms_and_biases(model)
+        self._weights = [parameter for parameter in model.parameters() if id(parameter) not in others]
         self._task, self._sums = task, torch.zeros(task.sums, dtype=torch.float64, device=fabric.device)
         self.captured = fabric.device.type == "cuda" and ranks.world == 1 and recipe.precision != "fp16"
         self._rate = torch.zeros((), device=fabric.device) if self.captured else None
@@ -99,8 +102,8 @@ class Step:
     @torch.no_grad()
     def _cut(self) -> None:
         """Bring weights back into the limits."""
-        for parameter in self._model.parameters():
-            parameter.clamp_(-self._recipe.limit, self._recipe.limit)
+        for weight in self._weights:
+            weight.clamp_(-self._recipe.limit, self._recipe.limit)
 
     def _backward(self, samples: Tensor, targets: Tensor, *, synchronise: bool) -> None:
         processes = self._ranks.world
