@@ -2,8 +2,8 @@
 
 The experiment of lowcost spec 3.6 item 4 [P]. The theory (spec 2.2): a symmetric step y - h K^T act(K y) never takes
 two inputs further apart where h ||K||^2 <= 2, an ordinary one may. Its published counterpart are the errors of
-quantised features in arXiv:2109.00095 (spec 3.3): there networks were trained with quantised weights and activations;
-here finished networks are measured as they are, and only activations are rounded, so that only the courses compare.
+quantised features in arXiv:2109.00095 (spec 3.3), of whose set-up only the figures are known here. Ours measures
+finished networks as they are and rounds activations only, so that at most the courses over depth compare.
 """
 
 import hashlib
