@@ -30,9 +30,10 @@ class Result:
 
     @property
     def family(self) -> str:
-        """The catalogue's, or the model's name for a user's own."""
-        model = self.recipe.model
-        return MODELS[model].family if model in MODELS else model
+        """The catalogue's, or the model's name for a user's own; another coupling makes another family."""
+        model, coupling = self.recipe.model, self.recipe.options.coupling
+        family = MODELS[model].family if model in MODELS else model
+        return f"{family} {coupling}" if coupling else family
 
     def spread(self, split: str) -> tuple[float, float | None]:
         """Mean score over seeds, and the standard deviation where there are several."""

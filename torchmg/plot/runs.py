@@ -70,14 +70,25 @@ def _number(text: str | None, where: str, column: str) -> float:
 
 
 def distinct_names(recipes: Sequence[Recipe]) -> list[str]:
-    """A name for each recipe: its model, and those settings in which not all of the recipes agree."""
+    """A name for each recipe: its model, and those settings in which not all of the recipes agree.
+
+    Where all have one model but different couplings, the coupling stands for it.
+    """
     settings = [{**asdict(recipe), **asdict(recipe.options)} for recipe in recipes]
     varying = [
         key
         for key in (settings[0] if settings else ())
         if key not in ("model", "options") and any(s[key] != settings[0][key] for s in settings)
     ]
+    named = "model"
+    if len({recipe.model for recipe in recipes}) == 1 and all(recipe.options.coupling for recipe in recipes):
+        named = "coupling" if "coupling" in varying else "model"
     return [
-        " ".join([s["model"].rpartition("/")[2], *(f"{key}={s[key]}" for key in varying if s[key] is not None)])
+        " ".join(
+            [
+                s[named].rpartition("/")[2],
+                *(f"{key}={s[key]}" for key in varying if key != named and s[key] is not None),
+            ]
+        )
         for s in settings
     ]

@@ -37,7 +37,7 @@ def draw_segmentation(
     are right and the mean over the classes in label or prediction of intersection over union, both in percent.
 
     Args:
-        images: uint8 (N, 3, H, W), or (N, 1, H, W) in grey, as they are stored, not normalised; about six rows fill a page.
+        images: uint8 (N, 3, H, W), or (N, 1, H, W) in grey, as stored, not normalised; about six rows fill a page.
         labels: (N, H, W), class ids of any integer type, 255 where a pixel is ignored.
         predictions: For each model its class ids, (N, H, W); there may be none.
         classes: The name of each class, by id.
@@ -55,7 +55,10 @@ def draw_segmentation(
     ignored = columns[0][1] == IGNORE
     columns = [(name, torch.where(ignored, IGNORE, ids.long())) for name, ids in columns]
     palette = torch.tensor([*class_colours(len(classes)), *[(0, 0, 0)] * (256 - len(classes))], dtype=torch.uint8)
-    shown = [("image", images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)), *((name, palette[ids]) for name, ids in columns)]
+    shown = [
+        ("image", images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)),
+        *((name, palette[ids]) for name, ids in columns),
+    ]
     present = torch.stack([ids for _, ids in columns]).unique().tolist()
     rows, width = len(images), WIDTH * len(shown)
     height = rows * (WIDTH * images.shape[2] / images.shape[3] + 0.06) + 0.3
