@@ -24,7 +24,7 @@ def test_the_hierarchy_of_a_model_with_options(capsys: pytest.CaptureFixture[str
     assert [(row["channels"], row["groups"]) for row in read["rows"]] == [(64, 16), (32, 8), (16, 4), (8, 1)]
     with Path("hierarchy_mgic_resnet20.csv").open() as file:
         assert [int(row["relax"]) for row in csv.DictReader(file)] == [row["relax"] for row in read["rows"]]
-    assert cli.run("plot hierarchy mgic_resnet20 --block stages.1.1 --out h".split()) == 0
+    assert cli.run("plot hierarchy mgic_resnet20 --module stages.1.1 --out h".split()) == 0
     assert capsys.readouterr().out.splitlines()[1:] == ["h.png", "h.svg", "h.csv"]
 
 

@@ -42,7 +42,7 @@ class Hierarchy:
     """The levels of a multigrid block: boxes as wide as the channels, cut into groups, with the parameters."""
 
     model: Annotated[ModelArguments, tyro.conf.OmitArgPrefixes]
-    block: str | None = None
+    module: str | None = None
     """Path of the block in the model, such as stages.2.1 (default: the widest)."""
     out: Path | None = None
     """File name without ending (default: hierarchy_MODEL): .png, .svg and .csv are written."""
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
 
         name = args.model.model
         stem = args.out or Path(f"hierarchy_{Path(name).name.replace(':', '_')}")
-        picture = plot.hierarchy(build(name, **args.model.given()), stem, args.block, name)
+        picture = plot.hierarchy(build(name, **args.model.given()), stem, args.module, name)
     if args.json:
         print(picture.rows.json(files=[str(file) for file in picture.files]))
     else:
