@@ -50,12 +50,12 @@ def experiment(records: list[dict]) -> str:
         name for name, value in options(first["recipe"]) if all((name, value) in options(r["recipe"]) for r in records)
     }
     lines = [
-        f"| model | parameters | MACs | train {score.label} % | test {score.label} % | seconds |",
-        "|---|---:|---:|---:|---:|---:|",
+        f"| model | parameters | MACs | train {score.label} % | test {score.label} % |",
+        "|---|---:|---:|---:|---:|",
     ]
     for r in sorted(records, key=lambda r: -r["parameters"]):
         scores = (f"{score.of(r, 'train'):.2f}", f"{score.of(r, 'test'):.2f}")
-        cells = (model(r["recipe"], alike), f"{r['parameters']:,}", f"{r['macs']:,}", *scores, f"{r['seconds']:,.0f}")
+        cells = (model(r["recipe"], alike), f"{r['parameters']:,}", f"{r['macs']:,}", *scores)
         lines.append(f"| {' | '.join(cells)} |")
     here = first["environment"]
     dates = sorted({r["environment"]["date"] for r in records})
