@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import torchmg
-from torchmg import cli
+from torchmg import cli, hierarchy
 from torchmg.data.names import AUGMENTATIONS, DATASETS, OTHER_AUGMENTATIONS, SETS
 from torchmg.errors import UnknownNameError, UsageError
 from torchmg.models import options, presets
@@ -296,8 +296,8 @@ def test_options_are_those_of_the_models() -> None:
         ("preset", presets.Preset),
         ("preset", options.MobilePreset),
         ("preset", options.PDEPreset),
-        ("coupling", coupling.CouplingName),
-        ("coarsest_coupling", coupling.CouplingName),
+        ("coupling", hierarchy.CouplingName),
+        ("coarsest_coupling", hierarchy.CouplingName),
         ("pointwise", coupling.PointwisePart),
         ("evaluate", coupling.Evaluation),
         ("norm", step_norm.StepNorm),

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from torchmg.counting.report import count
 from torchmg.errors import UsageError
-from torchmg.hierarchy import check_choice
-from torchmg.nn.coupling import ChannelCoupling, CouplingName, channel_coupling
+from torchmg.hierarchy import CouplingName, check_choice
+from torchmg.nn.coupling import ChannelCoupling, channel_coupling
 from torchmg.nn.mgic import MGICBlock
 from torchmg.nn.mgnet import DataFeature
 from torchmg.nn.relax import FeedForward, Residual

@@ -6,6 +6,7 @@ from torchmg.hierarchy.lattice import coarse_lattice, halved_axis, lattice_shape
 from torchmg.hierarchy.levels import Hierarchy
 from torchmg.hierarchy.rules import (
     Correction,
+    CouplingName,
     CycleKind,
     Dims,
     GridInit,
@@ -32,6 +33,7 @@ from torchmg.hierarchy.table import cycle_complexity, format_table, operator_com
 __all__ = [
     "Correction",
     "Cost",
+    "CouplingName",
     "Cycle",
     "CycleKind",
     "Dims",

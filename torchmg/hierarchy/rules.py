@@ -54,6 +54,21 @@ NormUses = Literal["use", "level"]
 """Whether every smoothing step has batch norms of its own (`use`) or those of a level are shared by its steps (`level`;
 some published counts of MgNet leave room for one pair only)."""
 
+CouplingName = Literal[
+    "full",
+    "grouped",
+    "depthwise",
+    "pointwise",
+    "union",
+    "lean",
+    "circulant",
+    "chain",
+    "block_chain",
+    "lattice",
+    "multigrid",
+]
+"""Channel couplings by name; `torchmg.nn.coupling` says what each is."""
+
 SmootherKind = Literal["conv", "jacobi", "chebyshev", "learned", "adjoint"]
 """What a level's feature map B is: `conv`, a convolution like A; or made of A, so that a level has no weights
 but A's: a polynomial in it, `jacobi` of damped Jacobi sweeps, `chebyshev` of Chebyshev's iteration over an interval,

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from torch import nn
 
-from torchmg.hierarchy import check_choice
+from torchmg.hierarchy import CouplingName, check_choice
 from torchmg.models.options import ActOrder, Stencil
 from torchmg.models.residual_block import basic_block, bottleneck_block
 from torchmg.models.resnet import ResNet
@@ -22,7 +22,7 @@ from torchmg.models.resnet_cifar import stage_plan
 from torchmg.models.resnet_imagenet import BLOCKS, REDUCTION, Stem, stage_widths
 from torchmg.models.sizes import check_sizes
 from torchmg.nn.conv import ConvBuilder, ConvNormAct
-from torchmg.nn.coupling import CouplingName, Evaluation, PointwisePart, conv_builder
+from torchmg.nn.coupling import Evaluation, PointwisePart, conv_builder
 
 Images = Literal["small", "imagenet"]
 """Whose stem and stages: `small`, a 3x3 stem before three stages; `imagenet`, a 7x7 stem with pooling before four."""

@@ -14,7 +14,7 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from torchmg.errors import UsageError
-from torchmg.models.options import Coupling
+from torchmg.hierarchy import CouplingName
 from torchmg.models.pde_steps import CouplingOptions, DiffusionOptions, StepOptions, time_steps
 from torchmg.models.resnet import Staged
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
@@ -83,7 +83,7 @@ class IMEXNet(Staged):
 class IMEXNetOptions(StepOptions, CouplingOptions, DiffusionOptions, total=False):
     """Options of the library's form."""
 
-    coupling: Coupling
+    coupling: CouplingName
     """K of the reaction (default full)."""
 
 

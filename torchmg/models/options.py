@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from torchmg.hierarchy import (
     Correction,
+    CouplingName,
     CycleKind,
     GridInit,
     GridTransferKind,
@@ -42,20 +43,6 @@ ActOrder = Literal["post", "pre"]
 Stencil = Literal["9", "5", "3", "3h", "3v"]
 """Taps of a lean coupling, of which the centre belongs to its 1x1 part: all nine of 3x3, the star of five, three in a
 row (`3h`) or in a column (`3v`); `3` takes turns, a row first, so that two convolutions cover 3x3."""
-Coupling = Literal[
-    "full",
-    "grouped",
-    "depthwise",
-    "pointwise",
-    "union",
-    "lean",
-    "circulant",
-    "chain",
-    "block_chain",
-    "lattice",
-    "multigrid",
-]
-"""Channel couplings by name; `torchmg.nn.coupling` says what each is."""
 Dynamics = Literal["parabolic", "hamiltonian", "second_order"]
 """What the steps of a PDE network discretise: y' = F(y) by explicit Euler, y' = F1(z) and z' = -F2(y) on two halves of
 the channels by Verlet's method, or y'' = F(y) by leapfrog (spec 2.1)."""
@@ -172,10 +159,10 @@ class ModelOptions:
     residual_act: bool | None = None
     """ReLU on the residual before it changes resolution (default no)."""
 
-    coupling: Coupling | None = None
+    coupling: CouplingName | None = None
     """Channel coupling of every layer (PDE networks; default full), or of all levels but the coarsest (MGIC-
     ResNets, MgNets; default grouped)."""
-    coarsest_coupling: Coupling | None = None
+    coarsest_coupling: CouplingName | None = None
     """Channel coupling of the coarsest level (MGIC-ResNets, MGiaD; default full)."""
     stencil: Stencil | None = None
     """Taps of lean couplings (default 5 in lean ResNets, else 9)."""

@@ -16,8 +16,8 @@ from typing import Any, TypedDict, Unpack, get_args
 from torch import nn
 
 from torchmg.errors import UsageError
-from torchmg.hierarchy import check_choice
-from torchmg.models.options import Coupling, Dynamics, PDEPreset
+from torchmg.hierarchy import CouplingName, check_choice
+from torchmg.models.options import Dynamics, PDEPreset
 from torchmg.models.pde_steps import CouplingOptions, DiffusionOptions, StepOptions, time_steps
 from torchmg.models.resnet import Staged
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
@@ -94,7 +94,7 @@ class PDESizes(TypedDict, total=False):
 class PDEOptions(PDESizes, StepOptions, CouplingOptions, total=False):
     """Options of the networks of one explicit term."""
 
-    coupling: Coupling
+    coupling: CouplingName
     """K of every layer (default full)."""
 
 
@@ -145,7 +145,7 @@ def second_order(**options: Unpack[PDEOptions]) -> PDENet:
     return _net("second_order", **options)
 
 
-def drnet(coupling: Coupling, **options: Unpack[ReactionOptions]) -> PDENet:
+def drnet(coupling: CouplingName, **options: Unpack[ReactionOptions]) -> PDENet:
     """The diffusion-reaction network: y' = -L y - K^T act(N(K y)), L depthwise and implicit, K coupling channels.
 
     That the paper's networks were of this form is a proposal, and which its three operators were is not known: `full`,

@@ -3,9 +3,9 @@
 from typing import Any, TypedDict, Unpack, cast, get_args
 
 from torchmg.errors import UsageError
-from torchmg.hierarchy import check_choice
+from torchmg.hierarchy import CouplingName, check_choice
 from torchmg.hierarchy.diffusion import DiffusionBackend
-from torchmg.models.options import Coupling, Dynamics, Layer, Scheme, SignWord, Stencil
+from torchmg.models.options import Dynamics, Layer, Scheme, SignWord, Stencil
 from torchmg.nn.certified import certify
 from torchmg.nn.coupling import ChannelCoupling, Evaluation, PointwisePart, channel_coupling
 from torchmg.nn.diffusion import ImplicitDiffusion
@@ -72,7 +72,7 @@ def time_steps(
     channels: int,
     *,
     dynamics: Dynamics = "parabolic",
-    coupling: Coupling = "full",
+    coupling: CouplingName = "full",
     steps: int = 3,
     layer: Layer = "symmetric",
     scheme: Scheme = "explicit",
@@ -88,7 +88,7 @@ def time_steps(
     Args:
         channels: width.
         dynamics: see `Dynamics`.
-        coupling: see `Coupling`; K of every layer.
+        coupling: see `CouplingName`; K of every layer.
         steps: how many; 3 in the authors' networks.
         layer: see `Layer`.
         scheme: see `Scheme`; what is not `explicit` needs parabolic dynamics. B of `split` is depthwise.
@@ -150,7 +150,7 @@ def time_steps(
     return certify(block) if certified else block
 
 
-def _coupling(name: Coupling, width: int, number: int, options: CouplingOptions) -> ChannelCoupling:
+def _coupling(name: CouplingName, width: int, number: int, options: CouplingOptions) -> ChannelCoupling:
     """A square coupling; `number` decides whose turn it is with `stencil="3"`."""
     own = cast(dict[str, Any], {**options})
     if own.get("stencil") == "3":

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmg.errors import UsageError
 from torchmg.hierarchy import (
     Cost,
+    CouplingName,
     Cycle,
     CycleKind,
     Dims,
@@ -25,7 +26,7 @@ from torchmg.hierarchy import (
     format_table,
 )
 from torchmg.nn.conv import ConvBuilder, check_input, grouped_conv
-from torchmg.nn.coupling import CouplingName, as_builder, full_conv
+from torchmg.nn.coupling import as_builder, full_conv
 from torchmg.nn.cycle import fas_cycle
 from torchmg.nn.norm import NORMS, all_uses, later_uses
 from torchmg.nn.relax import RELAXATIONS, Bottleneck, RelaxationFactory, RelaxationName

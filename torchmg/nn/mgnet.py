@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from torchmg.errors import UsageError
-from torchmg.hierarchy import Dims, NormUses, Share, SmootherKind, check_choice
+from torchmg.hierarchy import CouplingName, Dims, NormUses, Share, SmootherKind, check_choice
 from torchmg.nn.adjoint_feature import AdjointFeature
 from torchmg.nn.conv import ConvBuilder
-from torchmg.nn.coupling import ChannelCoupling, CouplingName, as_builder
+from torchmg.nn.coupling import ChannelCoupling, as_builder
 from torchmg.nn.norm import batch_norm
 from torchmg.nn.polynomial import PolynomialFeature
 

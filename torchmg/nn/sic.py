@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from torchmg.hierarchy import (
     Correction,
+    CouplingName,
     Cycle,
     CycleKind,
     Dims,
@@ -26,7 +27,6 @@ from torchmg.hierarchy import (
 )
 from torchmg.hierarchy.data_feature import relation_cost, sic_costs
 from torchmg.nn.conv import ConvBuilder
-from torchmg.nn.coupling import CouplingName
 from torchmg.nn.cycle import Operator, fas_cycle
 from torchmg.nn.mgic import Part
 from torchmg.nn.mgnet import DataFeature, RelationCost, RelationOptions, coarsen

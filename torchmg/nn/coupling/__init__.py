@@ -13,7 +13,6 @@ from torchmg.nn.coupling.local import LocalCoupling
 from torchmg.nn.coupling.multigrid import Multigrid
 from torchmg.nn.coupling.registry import (
     COUPLINGS,
-    CouplingName,
     as_builder,
     channel_coupling,
     conv_builder,
@@ -28,7 +27,6 @@ __all__ = [
     "Chain",
     "ChannelCoupling",
     "Circulant",
-    "CouplingName",
     "Depthwise",
     "Evaluation",
     "Full",

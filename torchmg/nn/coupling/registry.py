@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from inspect import signature
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from torch import nn
 
@@ -19,20 +19,6 @@ from torchmg.nn.coupling.lattice import Lattice
 from torchmg.nn.coupling.lean import Lean, Union
 from torchmg.nn.coupling.multigrid import Multigrid
 from torchmg.nn.coupling.stencil import Padding
-
-CouplingName = Literal[
-    "full",
-    "grouped",
-    "depthwise",
-    "pointwise",
-    "union",
-    "lean",
-    "circulant",
-    "chain",
-    "block_chain",
-    "lattice",
-    "multigrid",
-]
 
 _MEMBERS = (Full, Grouped, Depthwise, Pointwise, Union, Lean, Circulant, Chain, BlockChain, Lattice, Multigrid)
 
