@@ -244,3 +244,10 @@ def test_evaluation_does_not_depend_on_the_batch(name: str) -> None:
         together = model(rows)
         alone = torch.cat([model(row[None]) for row in rows])
         assert torch.allclose(together, alone, atol=tolerance, rtol=tolerance)
+
+
+def test_a_seed_gives_the_weights_of_the_records() -> None:
+    """Blocks are drawn in the order in which they were when the records in results/ were made."""
+    torch.manual_seed(0)
+    first = torchmg.create("resnet20").get_parameter("stages.1.0.conv1.weight").detach()[0, 0, 0]
+    torch.testing.assert_close(first, torch.tensor([-0.0578039, 0.1096349, -0.0997479]), rtol=0, atol=1e-6)

@@ -49,9 +49,11 @@ def resnet(depth: int, *, num_classes: int = 10, in_channels: int = 3, width: fl
     widths, count = stage_plan(depth, width)
     stages = []
     for index, channels in enumerate(widths):
-        change = (widths[index - 1], channels, 2) if index > 0 else (channels, channels)
-        blocks = [basic_block(*change, projection=depth == 18)]
-        stages.append(nn.Sequential(*blocks, *(basic_block(channels, channels) for _ in range(count - 1))))
+        # The first block is drawn last: a seed's weights are those of the records in results/.
+        blocks = [basic_block(channels, channels) for _ in range(count)]
+        if index > 0:
+            blocks[0] = basic_block(widths[index - 1], channels, 2, projection=depth == 18)
+        stages.append(nn.Sequential(*blocks))
     return ResNet(ConvNormAct(in_channels, widths[0]), stages, widths, num_classes)
 
 

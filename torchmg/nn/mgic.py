@@ -26,7 +26,7 @@ from torchmg.hierarchy import (
     format_table,
 )
 from torchmg.nn.conv import ConvBuilder, check_input, grouped_conv
-from torchmg.nn.coupling import as_builder, full_conv
+from torchmg.nn.coupling import as_builder
 from torchmg.nn.cycle import fas_cycle
 from torchmg.nn.norm import NORMS, all_uses, later_uses
 from torchmg.nn.relax import RELAXATIONS, Bottleneck, RelaxationFactory, RelaxationName
@@ -135,8 +135,10 @@ class MGICBlock(nn.Module):
             raise UsageError(f"relax={relax!r} knows its inner width; leave hidden={hidden} out.")
         if named and issubclass(named, Bottleneck):
             hidden = named.middle_width(channels)
-        local, coarse = as_builder(coupling), as_builder(coarsest_coupling)
-        plain = local is grouped_conv and coarse in (grouped_conv, full_conv)
+        local = as_builder(coupling)
+        # The coarsest level is one group; a relaxation that cuts further, as ResNeXt's, is let do so.
+        coarse = grouped_conv if coarsest_coupling == "full" else as_builder(coarsest_coupling)
+        plain = local is grouped_conv and coarse is grouped_conv
         if not named and not plain:
             raise UsageError(
                 "A relaxation of a factory chooses its own couplings; leave coupling and coarsest_coupling."

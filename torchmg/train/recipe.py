@@ -107,8 +107,13 @@ class Recipe(Training):
 
     def command(self) -> str:
         """The command line that trains this recipe; `DATA_DIR` stands for where the data lies."""
-        commands = [self._words(name, base) for name, base in BASES.items() if base.data == self.data]
+        commands = [self._words(name, base) for name, base in BASES.items() if self._begins(name, base)]
         return " ".join(min(commands, key=len))
+
+    def _begins(self, name: str, base: "Recipe") -> bool:
+        """Whether the recipe called `name` can be changed into this one: options can be set, not taken back."""
+        given = self.options.given().items()
+        return base.data == self.data and _has_family(name, self.model) and base.options.given().items() <= given
 
     def _words(self, name: str, base: "Recipe") -> list[str]:
         """The command's words when it starts from the recipe called `name`."""
@@ -310,7 +315,7 @@ def _fits(name: str, model: str) -> bool:
 
 def _has_family(name: str, model: str) -> bool:
     """Whether a model has the widths that settings for PDE networks choose; others choose none."""
-    return not name.startswith("pde_") or find(model).family in ("pde", "drnet")
+    return not name.startswith("pde_") or (model in MODELS and MODELS[model].family in ("pde", "drnet"))
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -154,7 +154,7 @@ class Multigrid(ChannelCoupling):
         with torch.device("cpu"), torch.no_grad():
             down = [Restriction(*size, init="uniform", **how).dense_weight() for size in sizes]
             up = [Prolongation(*size, init="uniform", **how).dense_weight() for size in sizes]
-        return _gains(self.in_channels, down, up, [level.groups for level in self.hierarchy.levels])
+            return _gains(self.in_channels, down, up, [level.groups for level in self.hierarchy.levels])
 
     def _transfer_sizes(self) -> tuple[list[tuple[int, int]], dict[str, Any]]:
         """Width and groups of the transfers below each level, and what they have in common."""
