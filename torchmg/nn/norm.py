@@ -21,6 +21,16 @@ def batch_norm(channels: int, dims: Dims) -> nn.Module:
     return kinds[dims](channels)
 
 
+def norms_and_biases(model: nn.Module) -> set[int]:
+    """Identities of the parameters that neither decay nor have limits, where only weights do."""
+    return {
+        id(parameter)
+        for module in model.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if isinstance(module, NORMS) or name == "bias"
+    }
+
+
 def next_use(module: nn.Module) -> nn.Module:
     """A module for another use of `module`: the same parameters, but norms of its own, as new as the first ones.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmg.errors import UsageError
-from torchmg.nn.norm import NORMS
+from torchmg.nn.norm import norms_and_biases
 from torchmg.nn.steps import TimeStep
 
 S = TypeVar("S", bound=TimeStep)
@@ -117,10 +117,9 @@ def time_smoothness(net: nn.Module, smoothing: float = SMOOTHING) -> Tensor:
     return total
 
 
-def _weights(step: nn.Module) -> Iterator[nn.Parameter]:
-    for module in step.modules():
-        if not isinstance(module, NORMS):
-            yield from (p for name, p in module.named_parameters(recurse=False) if name != "bias")
+def _weights(step: nn.Module) -> list[nn.Parameter]:
+    others = norms_and_biases(step)
+    return [parameter for parameter in step.parameters() if id(parameter) not in others]
 
 
 def _check_alike(one: TimeStep, other: TimeStep) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 from torch.optim import SGD
 
-from torchmg.nn.norm import NORMS
+from torchmg.nn.norm import norms_and_biases
 from torchmg.train.recipe import Recipe
 
 
@@ -28,16 +28,6 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     if recipe.schedule == "constant":
         return recipe.lr
     return recipe.lr * recipe.gamma ** sum(step >= epoch * steps_per_epoch for epoch in recipe.milestones)
-
-
-def norms_and_biases(model: nn.Module) -> set[int]:
-    """Identities of the parameters that neither decay nor have limits, where only weights do."""
-    return {
-        id(parameter)
-        for module in model.modules()
-        for name, parameter in module.named_parameters(recurse=False)
-        if isinstance(module, NORMS) or name == "bias"
-    }
 
 
 def sgd(model: nn.Module, recipe: Recipe) -> SGD:

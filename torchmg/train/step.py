@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchmg.data.batches import Batches, Plan
+from torchmg.nn.norm import norms_and_biases
 from torchmg.nn.time_steps import time_smoothness
 from torchmg.train.average import Average
 from torchmg.train.capture import Captured
 from torchmg.train.ranks import Ranks
 from torchmg.train.recipe import Recipe
-from torchmg.train.schedule import norms_and_biases
 from torchmg.train.tasks import Task
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from torchmg.errors import ShapeError, UsageError
-from torchmg.hierarchy import Dims, check_choice
+from torchmg.errors import GroupError, ShapeError, UsageError
+from torchmg.hierarchy import Dims, check_choice, divisors
 from torchmg.nn.conv import check_input
 from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, grouped_bound, symbol
 
@@ -224,6 +224,13 @@ class _Dense(nn.Module):
 
     def forward(self) -> Tensor:
         return self.coupling.dense_weight()
+
+
+def check_group_size(channels: int, group_size: int) -> None:
+    """Raise `GroupError` unless groups of that many channels fill the width; the message names the nearest that do."""
+    if not isinstance(group_size, int) or group_size < 1 or channels % group_size:
+        near = min(divisors(channels), key=lambda d: abs(d - group_size)) if isinstance(group_size, int) else 1
+        raise GroupError(f"group_size must divide the {channels} channels; got {group_size!r}. Nearest: {near}.")
 
 
 def diameter(adjacency: Tensor) -> int | None:

@@ -2,8 +2,7 @@
 
 from typing import Any, ClassVar
 
-from torchmg.errors import GroupError
-from torchmg.hierarchy import divisors
+from torchmg.nn.coupling.base import check_group_size
 from torchmg.nn.coupling.local import LocalCoupling, check_radius, check_square, path_offsets
 
 
@@ -40,12 +39,7 @@ class BlockChain(LocalCoupling):
     ) -> None:
         check_square(self.name, in_channels, out_channels)
         check_radius(self.name, radius)
-        if not isinstance(group_size, int) or group_size < 1 or in_channels % group_size:
-            near = min(divisors(in_channels), key=lambda d: abs(d - group_size)) if isinstance(group_size, int) else 1
-            raise GroupError(
-                f"group_size of a {self.name} coupling must divide its {in_channels} channels; got {group_size!r}. "
-                f"Nearest: {near}."
-            )
+        check_group_size(in_channels, group_size)
         grid, offsets = (in_channels // group_size,), path_offsets(radius)
         super().__init__(
             in_channels, out_channels, kernel_size, grid=grid, offsets=offsets, periodic=periodic, **options

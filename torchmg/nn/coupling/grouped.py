@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from torchmg.errors import UsageError
 from torchmg.hierarchy import check_groups
-from torchmg.nn.coupling.base import ChannelCoupling, Growth
+from torchmg.nn.coupling.base import ChannelCoupling, Growth, check_group_size
 from torchmg.nn.coupling.stencil import block_diagonal, correlate, correlate_adjoint, grouped_bound, symbol
 
 
@@ -32,12 +31,7 @@ class Grouped(ChannelCoupling):
         self, in_channels: int, out_channels: int, kernel_size: int = 3, *, group_size: int = 8, **options: Any
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, **options)
-        if not isinstance(group_size, int) or group_size < 1 or in_channels % group_size:
-            near = [s for s in range(1, in_channels + 1) if in_channels % s == 0]
-            raise UsageError(
-                f"group_size must divide the {in_channels} channels; got {group_size!r}. "
-                f"Nearest: {min(near, key=lambda s: abs(s - group_size)) if isinstance(group_size, int) else 1}."
-            )
+        check_group_size(in_channels, group_size)
         self.group_size, self.groups = group_size, in_channels // group_size
         check_groups(out_channels, self.groups, f"a {self.name} coupling {in_channels} -> {out_channels}")
         self.weight = nn.Parameter(torch.empty(out_channels, group_size, *(self.kernel_size,) * self.dims))

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import check_choice
-from torchmg.nn.coupling.base import ChannelCoupling, Growth
+from torchmg.nn.coupling.base import ChannelCoupling, Growth, check_group_size
 from torchmg.nn.coupling.circulant import unroll
 from torchmg.nn.coupling.stencil import (
     block_diagonal,
@@ -81,12 +81,7 @@ class Lean(ChannelCoupling):
         check_choice("pointwise", pointwise, get_args(PointwisePart))
         if stencil == "3v" and self.dims == 1:
             raise UsageError("The stencil '3v' needs rows and columns, which sequences do not have. Use '3h'.")
-        if not isinstance(group_size, int) or group_size < 1 or in_channels % group_size:
-            near = [s for s in range(1, in_channels + 1) if in_channels % s == 0]
-            raise UsageError(
-                f"group_size must divide the {in_channels} channels; got {group_size!r}. "
-                f"Nearest: {min(near, key=lambda s: abs(s - group_size)) if isinstance(group_size, int) else 1}."
-            )
+        check_group_size(in_channels, group_size)
         self.stencil: Stencil = stencil
         self.pointwise: PointwisePart = pointwise
         self.groups = gcd(in_channels // group_size, out_channels)

@@ -4,15 +4,9 @@ Every pair of coupled channels has a stencil of its own. The weights are one ten
 and the map is the sum over offsets of a grouped convolution of what lies at that offset. MGIC's introduction says that
 such couplings would suit it as well as groups; it gives no formula, the definitions are ours (lowcost spec 1.6).
 
-How it is evaluated was measured on one CPU thread, forward and backward on 32 maps of 28 x 28, as the fastest of three
-(64 channels and 3, 5, 9 neighbours; then 128), in milliseconds:
-
-    one depthwise convolution for each offset, added where it belongs    44   68  112     95  144  355
-    one of as many outputs, then shifted additions                       70  120  607    221  483 1650
-    neighbours gathered, then one convolution of c groups               140  206  387    272  442 1450
-
-The first is taken. It also needs the least memory, and computes nothing that is not there: its counted MACs are the
-closed form.
+Each offset is one depthwise or grouped convolution, added where it belongs: of the ways to evaluate such a map that
+needs the least memory and computes nothing that is not there, so that counted MACs are the closed form. The others, a
+convolution of as many outputs as neighbours with shifted additions, and gathered neighbours, keep a copy a neighbour.
 """
 
 from collections.abc import Iterator, Sequence
