@@ -75,6 +75,29 @@ def fas_cycle(
     return visit(0, u, () if data is None else (data,), cycle.kind)
 
 
+def additive_cycle(
+    x: Tensor, restrict: Sequence[Operator], apply: Sequence[Operator], prolong: Sequence[Operator]
+) -> Tensor:
+    """K_0 x + P_1 (K_1 R_1 x + P_2 (K_2 R_2 R_1 x + ...)): every level acts on what was restricted, and all add up.
+
+    Args:
+        x: what comes in, on the finest level.
+        restrict: from each level but the coarsest to the next.
+        apply: K of every level; may change width and resolution.
+        prolong: to each level but the coarsest from the next.
+
+    Returns:
+        What leaves the finest level.
+    """
+    inputs = [x]
+    for down in restrict:
+        inputs.append(down(inputs[-1]))
+    y = apply[-1](inputs[-1])
+    for level in reversed(range(len(prolong))):
+        y = apply[level](inputs[level]) + prolong[level](y)
+    return y
+
+
 def descend(u: Tensor, f: Tensor, restrict: Sequence[Restrict], relax: Sequence[Smoother]) -> list[Tensor]:
     """The way down of a cycle, from which nothing comes back (a backslash cycle): the form of MgNet and MGiaD.
 

@@ -1,7 +1,7 @@
 """Channels coupled through a hierarchy: multigrid in channels as one linear operator."""
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil, prod
 from typing import Any, ClassVar, get_args
 
@@ -12,6 +12,7 @@ from torchmg.hierarchy import GroupRule, Hierarchy, LevelCost, StopRule, Transfe
 from torchmg.nn.coupling.base import ChannelCoupling, Growth, Scheme
 from torchmg.nn.coupling.grouped import Grouped
 from torchmg.nn.coupling.local import check_square
+from torchmg.nn.cycle import additive_cycle
 from torchmg.nn.transfer import Prolongation, Restriction
 
 
@@ -129,23 +130,13 @@ class Multigrid(ChannelCoupling):
         return dense
 
     def _map(self, x: Tensor) -> Tensor:
-        inputs = [x]
-        for restrict in self.restrict:
-            inputs.append(restrict(inputs[-1]))
-        y = self.levels[-1](inputs[-1])
-        for index in reversed(range(len(self.prolong))):
-            y = self.levels[index](inputs[index]) + self.prolong[index](y)
-        return y
+        return additive_cycle(x, list(self.restrict), list(self.levels), list(self.prolong))
 
     def _map_adjoint(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
-        operators, transfers = self._operators(), self._transfers()
-        inputs = [z]
-        for _, prolong in transfers:
-            inputs.append(prolong.group_adjoint(inputs[-1]))
-        x = operators[-1].adjoint(inputs[-1], size)
-        for index in reversed(range(len(transfers))):
-            x = operators[index].adjoint(inputs[index], size) + transfers[index][0].group_adjoint(x)
-        return x
+        transfers = self._transfers()
+        down = [prolong.group_adjoint for _, prolong in transfers]
+        up = [restrict.group_adjoint for restrict, _ in transfers]
+        return additive_cycle(z, down, [partial(level.adjoint, size=size) for level in self._operators()], up)
 
     @cached_property
     def _gains(self) -> list[float]:
