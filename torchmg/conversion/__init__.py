@@ -1,0 +1,1 @@
+"""Trained networks turned into multigrid ones."""
