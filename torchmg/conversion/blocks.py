@@ -30,12 +30,12 @@ def spread(blocks: Tensor) -> Tensor:
 
 
 def left(blocks: Tensor, x: Tensor) -> Tensor:
-    """B x for B = diag(blocks), blocks (groups, m, n), and x (taps, groups n, columns)."""
+    """The product B x for B = diag(blocks), blocks (groups, m, n), and x (taps, groups n, columns)."""
     groups = len(blocks)
     return (blocks @ x.reshape(len(x), groups, -1, x.shape[2])).flatten(1, 2)
 
 
 def right(x: Tensor, blocks: Tensor) -> Tensor:
-    """x B for B = diag(blocks), blocks (groups, m, n), and x (taps, rows, groups m)."""
+    """The product x B for B = diag(blocks), blocks (groups, m, n), and x (taps, rows, groups m)."""
     parts = x.reshape(len(x), x.shape[1], len(blocks), -1).transpose(1, 2)
     return (parts @ blocks).transpose(1, 2).flatten(2)

@@ -97,20 +97,17 @@ def factorise(weight: Tensor, groups: Sequence[int], *, sweeps: int = 30) -> tup
         before = error
         improve(goal, groups, bases)
         error = (goal - bases.operators[0]).norm().item() / size
-        if error <= max(_ROUNDING, 0.0) or before - error < _ENOUGH * before:
+        if error <= _ROUNDING or before - error < _ENOUGH * before:
             break
     return _factors(bases, groups), error
 
 
 def start(goal: Tensor, groups: Sequence[int]) -> Bases:
-    """Bases from singular vectors, level by level, each side once more in view of the other; (taps, rows, columns)."""
+    """Bases from singular vectors, level by level, for a goal (taps, rows, columns)."""
     rows, columns, operators, target = [], [], [goal], goal
     for g in groups[:-1]:
         between = off_diagonal(target, g)
         p, r = dominant(between, g), dominant(between.mT, g)
-        for _ in range(2):
-            p = dominant(right(between, r), g)
-            r = dominant(left(p.mT, between).mT, g)
         rows.append(p)
         columns.append(r)
         # Their diagonal blocks are of no account, K_l has them; so K_l is smallest.
