@@ -7,9 +7,9 @@ The way there (H. Kellerer, U. Pferschy and D. Pisinger, "Knapsack Problems", Sp
    cost first, which also solves the linear relaxation and gives its multiplier;
 3. fill what is left with single raises;
 4. look for something better among all partial selections that the multiplier's bound does not rule out. This is
-   exact until more than `MAX_STATES` of them are worth keeping at once, and a beam search from there on.
+   exact as long as all of them can be kept, and a beam search where they would be too many.
 
-Work is bounded by counts, not by a clock, so equal input gives equal output on every machine.
+Work is bounded by a count (`MAX_WORK`), not by a clock, so equal input gives equal output on every machine.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from math import fsum, inf
 import numpy as np
 import numpy.typing as npt
 
-MAX_STATES = 2048
-"""Partial selections kept at once; 200 menus of 30 entries take some tenths of a second with this many."""
+MAX_WORK = 1_000_000
+"""Partial selections the search may look at. They take some tenths of a second on one core."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ def _search(fronts: Sequence[Front], room: int, rate: float, best: list[int]) ->
         return None
     gap *= 1 + 1e-9
     kept = [np.flatnonzero(values <= gap) for values in excess]
+    most_states = max(MAX_WORK // sum(at.size for at in kept), 16)
 
     # Sites with small raises come last: they fill the room the others leave.
     order = sorted(range(len(fronts)), key=lambda site: (-int(fronts[site].cost[kept[site][-1]]), site))
@@ -167,7 +168,7 @@ def _search(fronts: Sequence[Front], room: int, rate: float, best: list[int]) ->
         wasted = rate * np.maximum(room - cost - most_to_come, 0)
         alive = np.flatnonzero((cost + least_to_come <= room) & (over + wasted <= gap))
         alive = alive[_undominated(cost[alive], loss[alive])]
-        alive = alive[_thinned(cost[alive], over[alive])]
+        alive = alive[_thinned(cost[alive], over[alive], most_states)]
         if not alive.size:
             return None
         cost, loss, over = cost[alive], loss[alive], over[alive]
@@ -188,12 +189,12 @@ def _undominated(cost: npt.NDArray[np.int64], loss: npt.NDArray[np.float64]) -> 
     return order[ordered < before]
 
 
-def _thinned(cost: npt.NDArray[np.int64], over: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """At most `MAX_STATES` of the states, the one of smallest excess of each interval of cost."""
-    if cost.size <= MAX_STATES:
+def _thinned(cost: npt.NDArray[np.int64], over: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.int64]:
+    """At most `most` of the states, the one of smallest excess of each interval of cost."""
+    if cost.size <= most:
         return np.arange(cost.size)
     # Costs rise strictly here, so the span is not zero.
-    interval = ((cost - cost[0]) / (cost[-1] - cost[0]) * (MAX_STATES - 1)).astype(np.int64)
+    interval = ((cost - cost[0]) / (cost[-1] - cost[0]) * (most - 1)).astype(np.int64)
     order = np.lexsort((over, interval))
     _, first = np.unique(interval[order], return_index=True)
     return np.sort(order[first])
