@@ -1,6 +1,7 @@
 """Which hooks of a module are its user's, and how they follow when another module takes its place."""
 
 import functools
+import inspect
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def hand_over_hooks(source: nn.Module, target: nn.Module) -> None:
         for hook in getattr(target, names[0]).values():
             _rebind(hook, target)
         if names[0] == "_backward_hooks":
-            target._is_full_backward_hook = source._is_full_backward_hook  # noqa: SLF001
+            target._is_full_backward_hook = source._is_full_backward_hook
 
 
 def without_hooks(module: nn.Module) -> dict[int, Any]:
@@ -65,22 +66,15 @@ def _exchange(source: nn.Module, target: nn.Module, name: str, own: list[int]) -
 
 def _is_part_of(module: nn.Module, hook: Callable[..., Any]) -> bool:
     """Whether a hook belongs to how `module` computes, rather than to its user."""
-    while True:
-        if isinstance(hook, functools.partial):
-            hook = hook.func
-        elif _bound_module(hook) is not None or type(hook).__name__ == "_WrappedHook":
-            hook = getattr(hook, "hook")  # noqa: B009
-        else:
-            break
+    while isinstance(hook := inspect.unwrap(hook), functools.partial):
+        hook = hook.func
     if getattr(hook, "__self__", None) is module:
         return True
-    kind = hook if hasattr(hook, "__qualname__") else type(hook)
-    if kind.__module__.startswith("torch.nn."):
+    made = hook if hasattr(hook, "__qualname__") else type(hook)
+    if str(made.__module__).startswith("torch.nn."):
         return True
-    return any(
-        kind.__module__ == c.__module__ and kind.__qualname__.startswith(c.__qualname__ + ".")
-        for c in type(module).mro()
-    )
+    inside = [(kind.__module__, f"{kind.__qualname__}.") for kind in type(module).mro()]
+    return any(made.__module__ == where and made.__qualname__.startswith(name) for where, name in inside)
 
 
 def _bound_module(hook: Callable[..., Any]) -> nn.Module | None:

@@ -116,7 +116,7 @@ class Undo:
     _done: bool = field(default=False)
 
     def undo(self, model: nn.Module) -> nn.Module:
-        """Put the very same old modules back, in place; the network is returned (the old root, where that was replaced).
+        """Put the very same old modules back, in place; returns the network, or the old root where that was replaced.
 
         Old modules keep their values, so the function is the old one bit for bit. They follow what was done to the
         network since: a mode, device or dtype that is another one than after the replacement is passed on, and hooks
@@ -155,7 +155,7 @@ def _put(model: nn.Module, paths: tuple[str, ...], module: nn.Module) -> nn.Modu
         return module
     for path in paths:
         parent, _, name = path.rpartition(".")
-        model.get_submodule(parent)._modules[name] = module  # noqa: SLF001
+        model.get_submodule(parent)._modules[name] = module
     return model
 
 
