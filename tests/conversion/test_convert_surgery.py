@@ -56,7 +56,7 @@ def test_shared_module_stays_shared_and_comes_back() -> None:
     assert torch.equal(outputs(copied, x), outputs(model, x))
     assert copied.stem[0][0] is copied.named["conv"] is not new
     copied.load_state_dict(model.state_dict(), strict=True)
-    with pytest.raises(UsageError, match="stem.0.0.*not a copy|not a copy"):
+    with pytest.raises(UsageError, match=r"stem\.0\.0.*not a copy"):
         undo.undo(copied)
 
     assert undo.undo(model) is model
@@ -75,7 +75,7 @@ def test_root() -> None:
     assert converted is new
     converted(torch.ones(1, 3))
     assert seen == ["hook"]
-    with pytest.raises(UsageError, match="root.*Linear"):
+    with pytest.raises(UsageError, match=r"root.*Linear"):
         undo.undo(old)
     assert undo.undo(new) is old
 
@@ -165,7 +165,8 @@ def test_stand_in_is_like_the_old_one_and_undo_follows_the_network(dtype: torch.
     for module in (new, stand_in):
         assert all(part.training is training for part in module.modules())
         assert all(p.dtype == dtype and not p.requires_grad for p in module.parameters())
-    assert stand_in.weight.is_contiguous(memory_format=torch.channels_last) and not stand_in.weight.is_contiguous()
+    assert stand_in.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not stand_in.weight.is_contiguous()
     assert new[0].weight.is_contiguous()  # a 1x1 weight does not say which format it has
     storage = shared.weight.data_ptr()
 
@@ -187,11 +188,12 @@ def test_mixed_modes_inside_an_old_block_survive() -> None:
     old = model[0]
     _, undo = replace_modules(model, {("0",): nn.Linear(2, 2)})
     undo.undo(model)
-    assert old.training and not old[1].training
+    assert (old.training, old[1].training) == (True, False)
 
 
 def test_what_cannot_be_replaced() -> None:
     model, new = Twice(), nn.Identity()
+    model.list[1].register_forward_hook(print)
     names = list(model.named_modules())
     for wrong, words in [
         ({("list.7",): new}, "no module at 'list.7'. Children of 'list': 0, 1"),
@@ -202,11 +204,12 @@ def test_what_cannot_be_replaced() -> None:
         ({("",): new, ("list.0",): nn.Identity()}, "lies inside the root"),
         ({("list.0",): new, ("list.1",): new}, "replace two"),
         ({("list.1",): model.list[1]}, "itself"),
-        ({("list.0",): nn.Linear(2, 2, device="meta")}, "meta"),
+        ({("list.1",): new, ("list.0",): nn.Linear(2, 2, device="meta")}, "meta"),
     ]:
         with pytest.raises(UsageError, match=words):
             replace_modules(model, wrong)
         assert list(model.named_modules()) == names
+        assert not new._forward_hooks
 
 
 @st.composite

@@ -22,7 +22,7 @@ _SQUEEZE_CLASS = re.compile(r"squeeze|excit|^SE([A-Z]|$)|(?<=[a-z])SE([A-Z]|$)")
 def narrowed(block: nn.Module, channels: int, to: int, groups: int, *, dims: int | None = None) -> nn.Module:
     """A new block of `block`'s structure in which every width is multiplied by to / channels.
 
-    (batch, channels, *space) -> (batch, out, *space') becomes (batch, to, *space) -> (batch, out * to / channels, *space').
+    (batch, channels, *spatial) -> (batch, out, *spatial') becomes (batch, to, *) -> (batch, out * to / channels, *).
     Dense convolutions and linear maps get `groups` groups of neighbouring channels and Kaiming-normal weights with the
     fan-in of a group; their biases are zero. Depthwise convolutions stay so, other grouped ones keep their group count
     or take the largest common divisor. Norms are as newly built, with their settings. Layer scales keep their mean.

@@ -47,8 +47,8 @@ class LastAxisLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map."""
-        parts = x.unflatten(-1, (self.groups, -1)).unsqueeze(-1)
-        y = (self.weight.unflatten(0, (self.groups, -1)) @ parts).flatten(-3)
+        parts, blocks = x.unflatten(-1, (self.groups, -1)), self.weight.unflatten(0, (self.groups, -1))
+        y = torch.einsum("...gi,goi->...go", parts, blocks).flatten(-2)
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:

@@ -39,12 +39,15 @@ def replace_modules(model: nn.Module, new: Mapping[tuple[str, ...], nn.Module]) 
 
     Raises:
         UsageError: paths that do not exist, do not lead to one module, or leave out others of the same module; a
-            replacement inside a module that is replaced too; one new module for two old ones. Nothing is changed then.
+            replacement inside a module that is replaced too; one new module for two old ones; a new module on the
+            meta device. Nothing is changed then.
     """
     known = module_paths(model)
     at = {path: module for module, paths in known.items() for path in paths}
     pairs = tuple(Pair(paths, _only_module(at, known, paths), module) for paths, module in new.items())
     _check_apart(pairs)
+    for pair in pairs:
+        _check_has_values(pair.old, pair.new)
     for pair in pairs:
         adopt(pair.old, pair.new)
     undo = Undo(pairs, tuple(_State.of(pair.new, model) for pair in pairs))
@@ -64,13 +67,9 @@ def adopt(old: nn.Module, new: nn.Module) -> None:
     Raises:
         UsageError: `new` has no values (it is on the meta device) and `old` has.
     """
+    _check_has_values(old, new)
     new.train(old.training)
     if place := _place(old):
-        if place[0].type != "meta" and any(tensor.is_meta for tensor in _tensors(new)):
-            raise UsageError(
-                f"The replacement {type(new).__name__} is on the meta device and has no values to move to {place[0]}. "
-                "Build it on a real device."
-            )
         new.to(device=place[0], dtype=place[1])
     if any(_is_channels_last(parameter) for parameter in old.parameters()):
         for tensor in _tensors(new):
@@ -217,6 +216,16 @@ def _check_apart(pairs: tuple[Pair, ...]) -> None:
             above = above.rpartition(".")[0]
             if above in replaced:
                 raise UsageError(f"'{path}' lies inside {_named(above)}, which is replaced too. Replace one of them.")
+
+
+def _check_has_values(old: nn.Module, new: nn.Module) -> None:
+    """Raise when a new module lies on the meta device and the old one does not."""
+    place = _place(old)
+    if place and place[0].type != "meta" and any(tensor.is_meta for tensor in _tensors(new)):
+        raise UsageError(
+            f"The replacement {type(new).__name__} is on the meta device and has no values to move to {place[0]}. "
+            "Build it on a real device."
+        )
 
 
 def _check_in_place(model: nn.Module, pairs: tuple[Pair, ...]) -> None:
