@@ -199,6 +199,13 @@ def test_squeezed_width_is_rounded_up_and_stays_dense() -> None:
     assert narrow.conv_pw.groups == 4
 
 
+def test_a_convolution_along_channels_is_copied() -> None:
+    block = TimmBasicBlock(16, 16, attn_layer="eca").eval()
+    narrow = narrowed(block, 16, 8, 2)
+    assert torch.equal(narrow.se.conv.weight, block.se.conv.weight)
+    assert narrow.conv1.groups == 2
+
+
 def test_shared_parts_stay_shared_and_hooks_are_dropped() -> None:
     conv, seen = nn.Conv2d(8, 8, 3, padding=1), []
     block = nn.Sequential(conv, nn.ReLU(), conv)

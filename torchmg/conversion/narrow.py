@@ -26,6 +26,7 @@ def narrowed(block: nn.Module, channels: int, to: int, groups: int, *, dims: int
     Dense convolutions and linear maps get `groups` groups of neighbouring channels and Kaiming-normal weights with the
     fan-in of a group; their biases are zero. Depthwise convolutions stay so, other grouped ones keep their group count
     or take the largest common divisor. Norms are as newly built, with their settings. Layer scales keep their mean.
+    Convolutions of one channel (over the axis of channels, as in efficient channel attention) are copied.
     Squeeze-and-excitation parts stay dense, and their squeezed width is rounded up where it does not divide. Classes,
     shared modules, strides, activations, modes, dtypes, devices and `requires_grad` are the block's; hooks are dropped.
 
@@ -168,7 +169,7 @@ def _trial(module: nn.Module, width: int, dims: int, what: str) -> tuple[int, ..
     except Exception as error:  # a block's own forward may raise anything
         first = str(error).strip().split("\n")[0]
         raise UsageError(
-            f"{what} does not run on a tensor of shape {tuple(x.shape)}: {first} "
+            f"{what} does not run on a tensor of shape {tuple(x.shape)}: {first.rstrip('.')}. "
             "Blocks must take one (batch, channels, ...) tensor and no width may be written into their forward."
         ) from error
     if not isinstance(y, Tensor):

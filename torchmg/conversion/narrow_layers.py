@@ -96,6 +96,8 @@ def narrow_layer(module: nn.Module, path: str, scale: Scale, groups: int, known:
             "Bake it in first: torch.nn.utils.parametrize.remove_parametrizations."
         )
     match module:
+        case _ConvNd() if widths(module) == (1, 1):
+            return Change()
         case _ConvNd() | nn.Linear():
             return _narrow_dense(module, where, scale, groups)
         case nn.GroupNorm():
