@@ -32,6 +32,10 @@ class ShapeError(UsageError):
     """A tensor or input size that a module cannot take."""
 
 
+class BudgetError(UsageError):
+    """A limit on parameters or operations that no choice of settings can meet."""
+
+
 class DataError(TorchmgError):
     """A data file that is missing, damaged, or not what its name says."""
 

@@ -146,6 +146,15 @@ def test_layers_signs_and_norms() -> None:
     assert (strang.diffusion.backend, strang.diffusion.h) == ("sweeps", 0.25)
 
 
+def test_rescaled_weights_start_below_the_bound_of_stability_and_others_are_drawn_as_ever() -> None:
+    def largest(**options: Any) -> float:
+        torch.manual_seed(0)
+        steps = [m for m in parabolic(width=0.25, coupling="full", **options).modules() if isinstance(m, SymmetricStep)]
+        return max((step.h * step.coupling.norm_bound((8, 8)) ** 2).item() for step in steps)
+
+    assert largest(rescale=True) < 1 < 2 < largest()
+
+
 @pytest.mark.parametrize("options", [{}, {"scheme": "imex", "backend": "cosine"}, {"norm": "none"}], ids=str)
 def test_certified_steps_do_not_expand_however_large_their_weights(options: dict[str, Any]) -> None:
     torch.manual_seed(1)
@@ -242,6 +251,7 @@ def test_an_implicit_step_sees_the_whole_picture_and_the_baseline_does_not() -> 
         (lambda: parabolic(num_classes=0), UsageError, ["num_classes"]),
         (lambda: parabolic(certified=True, norm="batch"), UsageError, ["certified", "nonnegative"]),
         (lambda: parabolic(certified=True, layer="double"), UsageError, ["DoubleStep", "SymmetricStep"]),
+        (lambda: parabolic(rescale=True, layer="double"), UsageError, ["rescale", "symmetric"]),
         (lambda: time_steps(8, dynamics="second_order", scheme="imex"), UsageError, ["parabolic", "second_order"]),
         (lambda: hamiltonian(width=1 / 32), UsageError, ["halve", "1"]),
         (lambda: PDENet(nn.Identity, [8]), UsageError, ["two or more", "[8]"]),

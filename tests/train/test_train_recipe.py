@@ -344,6 +344,7 @@ def test_every_option_reaches_the_model(name: str) -> None:
         "norm": "tv",
         "h": 0.5,
         "sign": "plus",
+        "rescale": True,
         "certified": True,
         "scheme": "strang",
         "backend": "cosine",

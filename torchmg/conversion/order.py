@@ -56,7 +56,7 @@ def group_orders(strength: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     energy = _energy(strength, groups)
     outputs, inputs = energy.shape
     identity = torch.arange(outputs), torch.arange(inputs)
-    if groups in (1, outputs * inputs):
+    if groups == 1:
         return identity
     starts = [_neighbours(outputs, groups), _aggregate(energy @ energy.T, groups)]
     found = [_alternate(energy, labels, groups) for labels in starts]

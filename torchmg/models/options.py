@@ -188,6 +188,8 @@ class ModelOptions:
     """Time step (PDE networks; default 1)."""
     sign: SignWord | None = None
     """Sign of a layer (PDE networks; default minus if symmetric, plus if double)."""
+    rescale: bool | None = None
+    """Shrink the first weights of symmetric layers below the bound of stability (PDE networks; default no)."""
     certified: bool | None = None
     """Bound the couplings so that time steps never expand (parabolic PDE networks; default no)."""
     scheme: Scheme | None = None

@@ -58,6 +58,7 @@ class StepOptions(TypedDict, total=False):
     norm: StepNorm | None
     h: float
     sign: SignWord | None
+    rescale: bool
 
 
 class DiffusionOptions(TypedDict, total=False):
@@ -80,6 +81,7 @@ def time_steps(
     norm: StepNorm | None = None,
     h: float = 1.0,
     sign: SignWord | None = None,
+    rescale: bool = False,
     certified: bool = False,
     **options: Unpack[CouplingOptions],
 ) -> TimeSteps:
@@ -96,6 +98,9 @@ def time_steps(
         norm: see `StepNorm`; batch norm by default, with |gamma| where steps are certified.
         h: time step.
         sign: of the layer; by default minus for symmetric layers, which damps, and plus for double ones.
+        rescale: shrink the first weights of symmetric layers so that h ||K||^2 < 1 (spec 1.7 [P]). Off by default: the
+            weights then are those of any other layer, and dense couplings learn much faster
+            (`results/lowcost/coupling_sweep`). Without it no theorem covers the first steps, unless `certified`.
         certified: bound the couplings' norms in every forward so that steps never expand (symmetric layers with the
             minus sign and parabolic dynamics; norms `nonnegative` or `none`).
         **options: of the coupling.
@@ -116,6 +121,8 @@ def time_steps(
         raise UsageError(f"scheme={scheme!r} is for parabolic dynamics; got {dynamics}. Use scheme='explicit'.")
     if scheme in EXPLICIT and backend is not None:
         raise UsageError(f"scheme={scheme!r} solves nothing, so backend={backend!r} has no use. Use scheme='imex'.")
+    if rescale and layer == "double":
+        raise UsageError("rescale is for symmetric layers, whose norms bound a step; got layer='double'. Leave it out.")
     if dynamics == "hamiltonian" and channels % 2:
         raise UsageError(f"Hamiltonian steps halve the channels; got {channels}. Use {channels - 1} or {channels + 1}.")
     how: dict[str, Any] = {"norm": norm or ("nonnegative" if certified else "batch"), "h": h}
@@ -124,7 +131,7 @@ def time_steps(
         kernel = _coupling(coupling, width, number, options)
         direction: Sign = -1 if (sign or DAMPING[layer]) == "minus" else 1
         if layer == "symmetric":
-            return SymmetricStep(kernel, sign=direction, **how)
+            return SymmetricStep(kernel, sign=direction, rescale=rescale, **how)
         second = _coupling(coupling, width, number + 1, options)
         return DoubleStep(kernel, second, sign=direction, **how)
 
@@ -134,7 +141,7 @@ def time_steps(
         if scheme == "explicit":
             return explicit(channels, number)
         if scheme == "split":
-            diffusion = SymmetricStep(channel_coupling("depthwise", channels, channels), **how)
+            diffusion = SymmetricStep(channel_coupling("depthwise", channels, channels), rescale=rescale, **how)
         else:
             diffusion = ImplicitDiffusion(channels, backend=backend or "fourier", h=h)
         return DiffusionReaction(explicit(channels, number), diffusion, scheme, h=h)
