@@ -28,7 +28,8 @@ def project_layer(
     Args:
         weight: (out, in, *kernel), or (out, in) for linear maps, also for transposed convolutions.
         layer: of these widths and this kernel.
-        input_moment, sweeps: see `factorise`.
+        input_moment: see `factorise`.
+        sweeps: see `factorise`.
 
     Returns:
         The relative error, as `factorise` says.
@@ -129,8 +130,10 @@ def project_coupling(weight: Tensor, coupling: ChannelCoupling) -> float:
     made = place(found)
     for (_, parameter), value in zip(_weights(coupling), found, strict=True):
         parameter.copy_(value)
-    missed = weight.to(made).square().sum() - goal.square().sum() + (goal - made).square().sum()
-    return (missed.clamp_min(0).sqrt() / (weight.to(made).norm().item() or 1.0)).item()
+    missed = weight.detach().to(made, memory_format=torch.contiguous_format, copy=True)
+    size = missed.norm().item() or 1.0
+    _middle(missed, twin).sub_(made)
+    return missed.norm().item() / size
 
 
 def _weights(coupling: ChannelCoupling) -> list[tuple[str, nn.Parameter]]:
