@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from torchmg.conversion.module_tree import Conv, ModuleTree, groups_of
+from torchmg.conversion.module_tree import Conv, ModuleTree
 from torchmg.conversion.refusals import has_hooks
 from torchmg.conversion.skip_probe import adds_to_its_input
 from torchmg.nn.layer_shape import Dense
@@ -25,9 +25,10 @@ SQUEEZE = re.compile(r"squeeze|^SE([A-Z_]|$)|SELayer|SEBlock|SEModule", re.IGNOR
 SKIPS: dict[str, Callable[[object], bool]] = {
     # torchvision's and timm's BasicBlock and Bottleneck.
     "downsample": lambda value: value is None or _is_identity(value),
-    # torchvision's InvertedResidual and MBConv; timm's; transformers' MobileNets.
+    # Inverted residuals of torchvision, timm, torchvision's MNASNet and transformers.
     "use_res_connect": lambda value: value is True,
     "has_skip": lambda value: value is True,
+    "apply_residual": lambda value: value is True,
     "use_residual": lambda value: value is True,
     # transformers' ResNet.
     "shortcut": lambda value: _is_identity(value),
@@ -86,8 +87,8 @@ def match_block(tree: ModuleTree, module: nn.Module, free: Callable[[Dense], boo
 
     Recognised by structure: the convolutions form one of the three chains, keep the resolution (odd kernels of one
     size, stride 1, no dilation, zeros as padding), and nothing else has parameters but norms, squeeze-excitation and
-    a scale for each channel. That the input is added is read from the attributes in `SKIPS`; a module that has none
-    of them, such as a user's own, is tried out on a tiny input unless it is on the meta device.
+    a scale for each channel. Whether the input is added is tried out on a tiny copy, see `adds_to_its_input`; on the
+    meta device it is read from the attributes in `SKIPS`, and blocks without any of those are not recognised.
     """
     if isinstance(module, Dense) or type(module).forward in CONTAINERS:
         return None
@@ -138,11 +139,8 @@ def _squeezes(module: nn.Module) -> Iterator[nn.Module]:
         if inner is module or not SQUEEZE.search(type(inner).__name__) or len(layers) != 2:
             continue
         (squeezed, wide), (back, narrow) = ((layer.weight.shape[0], layer.weight.shape[1]) for layer in layers)
-        if (
-            wide == back
-            and squeezed == narrow < wide
-            and all(layer.weight.numel() == wide * narrow for layer in layers)
-        ):
+        single = all(layer.weight.numel() == wide * narrow for layer in layers)
+        if single and wide == back and squeezed == narrow < wide:
             yield inner
 
 
@@ -172,10 +170,11 @@ def _apart(tree: ModuleTree, module: nn.Module) -> bool:
 
 
 def _has_skip(module: nn.Module, chain: tuple[str, ...], squeeze: tuple[str, ...]) -> bool:
+    """Whether the block adds its input: tried out, or by its attributes where there are no numbers to try."""
+    if not any(parameter.is_meta for parameter in module.parameters()):
+        return adds_to_its_input(module, chain, squeeze)
     known = [holds(getattr(module, name)) for name, holds in SKIPS.items() if hasattr(module, name)]
-    if known:
-        return all(known)
-    return adds_to_its_input(module, chain, squeeze)
+    return bool(known) and all(known)
 
 
 def _is_identity(value: object) -> bool:

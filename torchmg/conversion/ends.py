@@ -11,23 +11,26 @@ FEW_CHANNELS = 4
 """Up to this many input channels (grey, colour, colour and depth) a convolution reads an image, not features."""
 
 HEADS = frozenset(
-    "fc head heads classifier aux_classifier lm_head logits score segmentation_head last_linear head_dist qa_outputs"
-    " cls_score bbox_pred cls_logits mask_fcn_logits kps_score_lowres".split()
+    "fc head heads classifier aux_classifier aux1 aux2 auxlogits lm_head logits score segmentation_head last_linear"
+    " head_dist qa_outputs cls_score bbox_pred cls_logits mask_fcn_logits kps_score_lowres".split()
 )
 """Names under which libraries keep the layers that make a network's answer."""
 
 
-def stems(layers: Sequence[tuple[str, Dense]], inner: Collection[int]) -> frozenset[int]:
+def stems(tree: ModuleTree, layers: Sequence[tuple[str, Dense]], inner: Collection[int]) -> frozenset[int]:
     """Identities of the layers that read the input.
 
     These are the first layer in registration order, unless it belongs to a block, and every convolution of at most
-    `FEW_CHANNELS` channels with a kernel wider than 1 (a gate may be as narrow). Patch embeddings of transformers and mixers are among them.
+    `FEW_CHANNELS` channels with a kernel wider than 1 (a gate may be as narrow). Patch embeddings of transformers and
+    mixers are among them. Where an `nn.Embedding` comes first, that one reads the input, and the first layer does not.
 
     Args:
+        tree: the whole network.
         layers: (name, layer) of the layers without groups, in registration order.
         inner: identities of layers of residual blocks. Such a block keeps its width, so it is no stem.
     """
-    first = [id(layer) for _, layer in layers[:1]]
+    readers = (module for module in tree.modules.values() if isinstance(module, (nn.Embedding, nn.EmbeddingBag, Dense)))
+    first = [id(next(readers, None))]
     narrow = [
         id(layer)
         for _, layer in layers
@@ -62,7 +65,7 @@ def _named_heads(path: str) -> Iterable[str]:
     for end, part in enumerate(parts):
         if part.isdigit():
             return
-        if part in HEADS:
+        if part.lower() in HEADS:
             yield ".".join(parts[: end + 1])
 
 

@@ -43,7 +43,7 @@ class ModuleTree:
                 self._holders[id(parameter)].append(join(path, name))
 
     def layers(self) -> Iterator[tuple[str, Dense]]:
-        """(first name, layer) of torch's layers that mix channels, grouped ones and subclasses too, in registration order."""
+        """(first name, layer) of torch's linear layers, grouped ones and subclasses too, in registration order."""
         for path, module in self.modules.items():
             if isinstance(module, Dense):
                 yield path, module

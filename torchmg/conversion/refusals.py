@@ -1,7 +1,5 @@
-"""Why a layer stays as it is, in words for the user, and the sentence for when nothing is left to convert."""
+"""Why a layer stays as it is, in words for the user."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -108,28 +106,3 @@ def _own_computation(layer: nn.Module) -> str:
         if getattr(kind, method, None) is not getattr(base, method, None):
             return f"its class {kind.__name__} computes its own {method.strip('_')}"
     return "its forward was replaced on the object" if "forward" in vars(layer) else ""
-
-
-def nothing_matched(skips: Sequence[Skip], found: int = 0) -> str:
-    """The message for when no layer and no block is left to convert: what was seen, why it stays, what would match.
-
-    Args:
-        skips: the layers that stay.
-        found: how many layers and blocks could be converted and yet were not taken.
-    """
-    match = (
-        "What matches: nn.Linear, nn.Conv1d/2d/3d and nn.ConvTranspose1d/2d/3d with groups=1 between the first and the"
-        " last layer, and residual blocks of convolutions that keep their width and resolution"
-    )
-    if not skips and not found:
-        return f"The model has no layer of torch that mixes channels. {match}."
-    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(skip.kind for skip in skips).most_common())
-    lines = [f"Nothing in the model can be converted: of {len(skips)} layers ({kinds}) none is left."]
-    if found:
-        lines = [f"Nothing was converted: {found} layers and blocks match, but none was taken; {len(skips)} stay."]
-    reasons = Counter(skip.reason for skip in skips).most_common()
-    lines += [f"  {count} x {reason}" for reason, count in reasons[:5]]
-    if len(reasons) > 5:
-        lines.append(f"  {sum(count for _, count in reasons[5:])} x other reasons")
-    ends = [word for word in ("stem", "head") if any(f"{word}=True" in skip.reason for skip in skips)]
-    return "\n".join([*lines, match + (f"; {' and '.join(f'{word}=True' for word in ends)} too." if ends else ".")])

@@ -83,7 +83,7 @@ def find_sites(
         id(tree.modules[join(path, name)]) for path, block in found.items() for name in (*block.layers, *block.squeeze)
     }
     dense = [(path, layer) for path, layer in tree.layers() if groups_of(layer) == 1 and id(layer) not in multigrid]
-    first = frozenset[int]() if stem or isinstance(model, Dense) else stems(dense, inner)
+    first = frozenset[int]() if stem or isinstance(model, Dense) else stems(tree, dense, inner)
     last = frozenset[int]() if head or isinstance(model, Dense) else heads(tree, dense, inner)
 
     sites: list[Site] = []
