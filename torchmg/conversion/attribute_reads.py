@@ -76,7 +76,8 @@ def _pairs(code: CodeType) -> Iterator[tuple[str, str]]:
             variables[names[0]] = last
             last = variables.get(names[-1], "") if kind.endswith("LOAD_FAST") else ""
         elif kind.startswith(("LOAD_FAST", "LOAD_DEREF")):
-            below, last = last, variables.get(names[-1], "")
+            for name in names:
+                below, last = last, variables.get(name, "")
         elif kind.startswith(("LOAD_CONST", "LOAD_SMALL_INT")):
             below, last = last, ""
         elif kind == "BINARY_SUBSCR" or (kind == "BINARY_OP" and step.argrepr == "[]"):
