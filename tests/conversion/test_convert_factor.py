@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from torchmg.conversion.bases import improve, start
-from torchmg.conversion.blocks import diagonal, spread
+from torchmg.conversion.block_diagonal import diagonal, spread
 from torchmg.conversion.factor import Factors, dense, factorise
 from torchmg.errors import GroupError, ShapeError, UsageError
 

@@ -1,5 +1,6 @@
 """Implicit diffusion against dense matrices that NumPy builds from the stencils, in float64."""
 
+import math
 from math import prod
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 import torchmg
 from tests.nn.diffusions import KINDS, Case, cases, dense_operator, matrix_of, random_module
 from torchmg.errors import ShapeError, UnknownNameError, UsageError
-from torchmg.hierarchy.diffusion import sweep_factor
+from torchmg.hierarchy.diffusion import diffusion_lengths, sweep_factor
 from torchmg.nn.diffusion import ImplicitDiffusion
 
 EVERY = pytest.mark.parametrize(("backend", "symbol"), KINDS)
@@ -160,6 +161,28 @@ def test_the_first_values_smooth_mildly(backend: Any, symbol: Any, dims: Any) ->
     assert largest < 1 + 1e-6
 
 
+@pytest.mark.parametrize(
+    ("options", "power"),
+    [
+        ({}, 4),
+        ({"symbol": "laplacian"}, 2),
+        ({"backend": "cosine"}, 2),
+        ({"backend": "cosine", "symbol": "isotropic"}, 2),
+    ],
+    ids=str,
+)
+def test_spread_lengths_are_those_at_which_waves_are_halved(options: dict[str, Any], power: int) -> None:
+    module = ImplicitDiffusion(6, init="spread", dims=1, **options).double()
+    assert diffusion_lengths(6) == pytest.approx([1, 2, 4, 8, 16, 32])
+    side, modes = 512, torch.arange(1, 40, dtype=torch.float64)
+    place = torch.arange(side, dtype=torch.float64) + 0.5
+    waves = torch.cos(2 * math.pi / side * modes[:, None] * place)
+    left = (module(waves[:, None].expand(-1, 6, -1)) * waves[:, None]).sum(2) / waves.square().sum(1)[:, None]
+    w = 2 * math.pi / side * modes[:, None]
+    expected = 1 / (1 + (torch.tensor(diffusion_lengths(6)) * w) ** power)
+    torch.testing.assert_close(left, expected, rtol=0.02, atol=0.02)
+
+
 def test_the_first_values_of_imexnet() -> None:
     laplacian = ImplicitDiffusion(2, symbol="laplacian", init="imexnet").stencil
     nine = torch.tensor([[-1.0, -4, -1], [-4, 20, -4], [-1, -4, -1]]) / 6
@@ -239,6 +262,7 @@ def test_shapes_are_known_without_data(backend: Any, symbol: Any) -> None:
         ({"dims": 0}, "dims is 1, 2 or 3"),
         ({"backend": "cosine", "kernel_size": 5}, "Only the fourier back end"),
         ({"backend": "sweeps", "init": "imexnet"}, "Only the fourier back end"),
+        ({"backend": "sweeps", "init": "spread"}, "backend='cosine'"),
     ],
 )
 def test_impossible_requests_are_explained(options: dict[str, Any], words: str) -> None:

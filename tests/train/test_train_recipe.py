@@ -348,6 +348,7 @@ def test_every_option_reaches_the_model(name: str) -> None:
         "certified": True,
         "scheme": "strang",
         "backend": "cosine",
+        "diffusion_init": "spread",
         "released": True,
     }
     # What else these need where a model takes more than one coupling or scheme.
@@ -362,6 +363,7 @@ def test_every_option_reaches_the_model(name: str) -> None:
         "lattice_neighbours": {"coupling": "lattice"},
         "periodic": {"coupling": "chain"},
         "backend": {"scheme": "imex"},
+        "diffusion_init": {"scheme": "imex"},
     }
     given = ModelOptions(**{name: values[name]}).given()
     assert given == {name: values[name]}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torchmg.conversion.blocks import left, off_diagonal, right
+from torchmg.conversion.block_diagonal import left, off_diagonal, right
 
 
 @dataclass

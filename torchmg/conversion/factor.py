@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from torchmg.conversion.bases import Bases, improve, lifted, start
-from torchmg.conversion.blocks import diagonal, left, right, spread
+from torchmg.conversion.block_diagonal import diagonal, left, right, spread
 from torchmg.conversion.weighted import Operators, conditioned, refine, whitener
 from torchmg.errors import GroupError, ShapeError, UsageError
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from torchmg.conversion.bases import polar
-from torchmg.conversion.blocks import cut, diagonal, left, right, spread
+from torchmg.conversion.block_diagonal import cut, diagonal, left, right, spread
 
 _RIDGE = 1e-4
 """Of the mean variance, added to each channel's."""

@@ -15,8 +15,18 @@ DiffusionSymbol = Literal["gram", "laplacian", "anisotropic", "isotropic"]
 a free stencil l that starts as a Laplacian. With `cosine` and `sweeps`: `anisotropic`, a sum of products of the
 axes' second differences with one factor >= 0 each; `isotropic`, the Laplacian times one factor >= 0."""
 
-DiffusionInit = Literal["smooth", "imexnet"]
-"""First values of L: `smooth`, the same mild smoothing in every channel, h L <= h; `imexnet`, as IMEXnet's code."""
+DiffusionInit = Literal["smooth", "spread", "imexnet"]
+"""First values of L: `smooth`, the same mild smoothing in every channel, h L <= h; `spread`, another diffusion length
+in every channel, from 1 to `FARTHEST` pixels, so that some see far at once; `imexnet`, as IMEXnet's code."""
+
+FARTHEST = 32.0
+"""Pixels: the longest first diffusion length of `spread`, half a picture of the task that it was made for (Q-tips)."""
+
+
+def diffusion_lengths(channels: int) -> list[float]:
+    """First diffusion lengths of `spread`, in pixels: from 1 to `FARTHEST`, in equal ratios."""
+    return [FARTHEST ** (channel / max(channels - 1, 1)) for channel in range(channels)]
+
 
 Acceleration = Literal["richardson", "chebyshev"]
 """Which sweeps: `richardson`, damped, each the same; `chebyshev`, the best polynomial over the whole spectrum."""

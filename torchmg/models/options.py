@@ -21,7 +21,7 @@ from torchmg.hierarchy import (
     TransferNorm,
     TransferWeights,
 )
-from torchmg.hierarchy.diffusion import DiffusionBackend
+from torchmg.hierarchy.diffusion import DiffusionBackend, DiffusionInit
 
 Preset = Literal["paper", "table5", "reference_code", "two_level"]
 """Where the hierarchy's rules come from. `paper`: the text (`le`, `ceil`), the default; `table5`: the rules that
@@ -196,6 +196,8 @@ class ModelOptions:
     """How time steps treat diffusion (parabolic PDE networks; default explicit, imex for diffusion-reaction)."""
     backend: DiffusionBackend | None = None
     """How implicit diffusion is solved (default fourier)."""
+    diffusion_init: DiffusionInit | None = None
+    """First values of implicit diffusion (default smooth; spread in IMEXnet)."""
     released: bool | None = None
     """Steps exactly as in IMEXnet's released code (default no)."""
 

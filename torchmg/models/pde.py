@@ -39,8 +39,8 @@ class PDENet(Staged):
 
     A block works at the width that the one before left; a 1x1 convolution with batch norm and ReLU leads to the next
     width, and 2x2 means between blocks halve the resolution, rounded up. The authors clip the first singular values of
-    those 1x1 convolutions at 1 (spec 1.7 [F]); here they are drawn as any other, as the norm behind each undoes a scale.
-    `forward_features` returns what leaves each block, finest first.
+    those 1x1 convolutions at 1 (spec 1.7 [F]); here they are drawn as any other, for the norm behind each undoes a
+    scale. `forward_features` returns what leaves each block, finest first.
 
     Args:
         block: builds the steps of a width, such as `partial(time_steps, coupling="union")`.

@@ -4,7 +4,7 @@ from typing import Any, TypedDict, Unpack, cast, get_args
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import CouplingName, check_choice
-from torchmg.hierarchy.diffusion import DiffusionBackend
+from torchmg.hierarchy.diffusion import DiffusionBackend, DiffusionInit
 from torchmg.models.options import Dynamics, Layer, Scheme, SignWord, Stencil
 from torchmg.nn.certified import certify
 from torchmg.nn.coupling import ChannelCoupling, Evaluation, PointwisePart, channel_coupling
@@ -66,6 +66,7 @@ class DiffusionOptions(TypedDict, total=False):
 
     scheme: Scheme
     backend: DiffusionBackend | None
+    diffusion_init: DiffusionInit | None
     certified: bool
 
 
@@ -78,6 +79,7 @@ def time_steps(
     layer: Layer = "symmetric",
     scheme: Scheme = "explicit",
     backend: DiffusionBackend | None = None,
+    diffusion_init: DiffusionInit | None = None,
     norm: StepNorm | None = None,
     h: float = 1.0,
     sign: SignWord | None = None,
@@ -95,6 +97,7 @@ def time_steps(
         layer: see `Layer`.
         scheme: see `Scheme`; what is not `explicit` needs parabolic dynamics. B of `split` is depthwise.
         backend: how implicit diffusion is solved; `fourier`, IMEXnet's, by default.
+        diffusion_init: first values of implicit diffusion, `smooth` by default; `spread` sees far from the start.
         norm: see `StepNorm`; batch norm by default, with |gamma| where steps are certified.
         h: time step.
         sign: of the layer; by default minus for symmetric layers, which damps, and plus for double ones.
@@ -119,8 +122,9 @@ def time_steps(
         raise UsageError(f"steps must be a whole number, at least 1; got {steps!r}.")
     if scheme != "explicit" and dynamics != "parabolic":
         raise UsageError(f"scheme={scheme!r} is for parabolic dynamics; got {dynamics}. Use scheme='explicit'.")
-    if scheme in EXPLICIT and backend is not None:
-        raise UsageError(f"scheme={scheme!r} solves nothing, so backend={backend!r} has no use. Use scheme='imex'.")
+    for name, value in {"backend": backend, "diffusion_init": diffusion_init}.items():
+        if scheme in EXPLICIT and value is not None:
+            raise UsageError(f"scheme={scheme!r} solves nothing, so {name}={value!r} has no use. Use scheme='imex'.")
     if rescale and layer == "double":
         raise UsageError("rescale is for symmetric layers, whose norms bound a step; got layer='double'. Leave it out.")
     if dynamics == "hamiltonian" and channels % 2:
@@ -143,7 +147,7 @@ def time_steps(
         if scheme == "split":
             diffusion = SymmetricStep(channel_coupling("depthwise", channels, channels), rescale=rescale, **how)
         else:
-            diffusion = ImplicitDiffusion(channels, backend=backend or "fourier", h=h)
+            diffusion = ImplicitDiffusion(channels, backend=backend or "fourier", init=diffusion_init or "smooth", h=h)
         return DiffusionReaction(explicit(channels, number), diffusion, scheme, h=h)
 
     kind = BLOCKS[dynamics]

@@ -10,7 +10,14 @@ from torch.nn import functional as F
 
 from torchmg.errors import ShapeError, UsageError
 from torchmg.hierarchy import Dims, check_choice
-from torchmg.hierarchy.diffusion import SYMBOLS, Acceleration, DiffusionBackend, DiffusionInit, DiffusionSymbol
+from torchmg.hierarchy.diffusion import (
+    SYMBOLS,
+    Acceleration,
+    DiffusionBackend,
+    DiffusionInit,
+    DiffusionSymbol,
+    diffusion_lengths,
+)
 from torchmg.hierarchy.transforms import fft_macs
 from torchmg.nn.conv import check_input
 from torchmg.nn.precision import without_autocast
@@ -63,8 +70,10 @@ class ImplicitDiffusion(nn.Module):
             shifted to sum to zero in every forward, as IMEXnet's are; the others have no a0.
         init: `smooth` (default) starts every channel with a Laplacian (`gram`: B is one) whose largest eigenvalue is
             1, so that the fastest mode is divided by 1 + h and the slow ones hardly change; all terms of `anisotropic`
-            have an equal part in it. `imexnet` draws `gram` stencils uniformly from [0, 1], and starts `laplacian`
-            with 0.01 times that of nine points.
+            have an equal part in it. `spread` gives channel c the length l_c of `diffusion_lengths`: for slow modes w,
+            h L is h (l_c |w|)^4 with `gram`, h (l_c |w|)^2 otherwise, which halves the mode |w| = 1 / l_c at h = 1; not
+            for `sweeps`, which cannot solve that. `imexnet` draws `gram` stencils uniformly from [0, 1], and starts
+            `laplacian` with 0.01 times that of nine points.
         sweeps: number of sweeps; 4 accelerated ones leave 0.2 % of the error at the first values with h = 1.
         acceleration: see `Acceleration`.
         dims: spatial axes, 1 to 3; products of up to three second differences in three.
@@ -97,7 +106,9 @@ class ImplicitDiffusion(nn.Module):
         check_choice("init", init, get_args(DiffusionInit))
         check_choice("acceleration", acceleration, get_args(Acceleration))
         _check_numbers(channels, h, kernel_size, sweeps, dims)
-        if backend != "fourier" and (kernel_size != 3 or init != "smooth"):
+        if backend == "sweeps" and init == "spread":
+            raise UsageError("Sweeps cannot solve for lengths of many pixels. Use backend='cosine' or init='smooth'.")
+        if backend != "fourier" and (kernel_size != 3 or init == "imexnet"):
             asked = f"kernel_size={kernel_size}, init={init!r}"
             raise UsageError(f"Only the fourier back end has other stencils than 3-wide smooth ones; got {asked}.")
         self.channels, self.h, self.kernel_size, self.zero_mean = channels, float(h), kernel_size, zero_mean
@@ -113,16 +124,23 @@ class ImplicitDiffusion(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Set or draw the first values, see `init`."""
+        squares = torch.tensor(diffusion_lengths(self.channels), dtype=torch.float64).square()
         if self.backend != "fourier":
             terms = self._terms()
             equal = torch.tensor([1 / (len(terms) * largest) for _, largest in terms], dtype=torch.float64)
-            self.strength.copy_(equal.expm1().log())  # softplus of it is the equal part
+            first = equal.expand(self.channels, -1).clone()
+            if self.init == "spread":
+                second = [place for place, (sets, _) in enumerate(terms) if len(sets[0]) == 1]
+                first[:, second] = squares[:, None]
+            self.strength.copy_(first + (-(-first).expm1()).log())  # softplus of it is `first`
         elif self.init == "imexnet" and self.symbol == "gram":
             self.stencil.uniform_()
         else:
-            scale = 0.01 if self.init == "imexnet" else 1 / LARGEST[self.dims]
+            smooth = torch.full_like(squares, 0.01 if self.init == "imexnet" else 1 / LARGEST[self.dims])
+            scale = squares if self.init == "spread" else smooth
             room = (self.kernel_size - 3) // 2
-            self.stencil.copy_(F.pad(scale * laplacian_stencil(self.dims, self.stencil), [room, room] * self.dims))
+            stencil = F.pad(laplacian_stencil(self.dims, squares), [room, room] * self.dims)
+            self.stencil.copy_(scale.view(-1, *[1] * self.dims) * stencil)
 
     def forward(self, y: Tensor) -> Tensor:
         """(I + h L)^{-1} y, approximately so with `sweeps`."""
