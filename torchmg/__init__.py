@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torchmg import nn
     from torchmg.comparison import compare
+    from torchmg.conversion.convert import apply_plan, convert, convert_stepwise
+    from torchmg.conversion.report import Report
+    from torchmg.conversion.schemes import MGIC, Circulant, Lean
     from torchmg.counting.report import Count, count
     from torchmg.data.sets import load
     from torchmg.errors import TorchmgError
@@ -23,11 +26,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Circulant": "conversion.schemes",
     "Count": "counting.report",
     "Hierarchy": "hierarchy",
+    "Lean": "conversion.schemes",
+    "MGIC": "conversion.schemes",
     "Recipe": "train.recipe",
     "TorchmgError": "errors",
+    "Report": "conversion.report",
+    "apply_plan": "conversion.convert",
     "compare": "comparison",
+    "convert": "conversion.convert",
+    "convert_stepwise": "conversion.convert",
     "count": "counting.report",
     "create": "models.registry",
     "evaluate": "train.evaluate",
@@ -40,12 +50,19 @@ _HOMES = {
 }
 
 __all__ = [
+    "MGIC",
+    "Circulant",
     "Count",
     "Hierarchy",
+    "Lean",
     "Recipe",
+    "Report",
     "TorchmgError",
     "__version__",
+    "apply_plan",
     "compare",
+    "convert",
+    "convert_stepwise",
     "count",
     "create",
     "evaluate",
