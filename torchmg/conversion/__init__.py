@@ -1,0 +1,1 @@
+"""Conversion of any network's dense layers and blocks into multigrid ones."""
