@@ -95,10 +95,8 @@ def save_converted(
     )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True
-        ) as at:
-            new = Path(at) / "new"
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
+            new = Path(beside) / "new"
             new.mkdir()
             (new / CARD).write_text(card, encoding="utf-8")
             write_weights(model, new / WEIGHTS)

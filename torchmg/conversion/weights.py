@@ -15,7 +15,7 @@ def write_weights(model: nn.Module, path: Path) -> None:
 
     Raises:
         UsageError: something in the state dictionary is no tensor with values, or of a kind that the format lacks.
-        OSError: the file cannot be written.
+        DataError, OSError: the file cannot be written.
     """
     state = model.state_dict()
     if any(name.startswith("_orig_mod.") for name in state):
@@ -34,9 +34,10 @@ def write_weights(model: nn.Module, path: Path) -> None:
         kept[name] = (value if alone else value.clone()).cpu().contiguous()
     try:
         save_file(kept, path, facts)
-    except (KeyError, RuntimeError, ValueError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise UsageError(f"safetensors cannot hold this {type(model).__name__}: {reason}") from error
+    except SafetensorError as error:
+        raise DataError(f"{path.name} cannot be written: {error}.") from error
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise UsageError(f"safetensors cannot hold this {type(model).__name__}: {error}") from error
 
 
 def read_weights(model: nn.Module, path: Path) -> None:
