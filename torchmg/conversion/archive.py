@@ -222,9 +222,7 @@ def _check_replaceable(folder: Path) -> None:
         with suppress(DataError):
             read_about(folder)
             return
-        raise UsageError(
-            f"{folder} holds a {ABOUT} that torchmg {torchmg.__version__} did not write; name a new folder."
-        )
+        raise UsageError(f"{folder} holds a {ABOUT} that is damaged or not of this version; name a new folder.")
 
 
 def _put(new: Path, folder: Path, old: Path) -> None:

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from torchmg.errors import DataError, UsageError
 
@@ -20,9 +22,9 @@ def write_weights(model: nn.Module, path: Path) -> None:
     state = model.state_dict()
     if any(name.startswith("_orig_mod.") for name in state):
         raise UsageError("This is what torch.compile returned; save the model that it was given.")
-    strange = [name for name, value in state.items() if not isinstance(value, Tensor) or value.is_meta]
+    strange = [name for name, value in state.items() if not _is_plain(value)]
     if strange:
-        raise UsageError(f"Only tensors that have values can be saved; these do not: {_some(strange)}.")
+        raise UsageError(f"Only dense tensors that have values can be saved; these are none: {_some(strange)}.")
     first: dict[Any, str] = {}
     facts, kept = {"format": "pt"}, {}
     for name, value in state.items():
@@ -79,6 +81,10 @@ def read_weights(model: nn.Module, path: Path) -> None:
         if name in tensors:  # before, as copying converts
             tensors[name].data = tensors[name].data.to(value.dtype)
     model.load_state_dict(given, strict=False)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta and not is_lazy(value)
 
 
 def _place(tensor: Tensor) -> Any:
