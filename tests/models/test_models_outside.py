@@ -14,7 +14,8 @@ from torchvision.models import ResNet18_Weights, _api
 import torchmg
 from torchmg.cli import run
 from torchmg.errors import DataError, MissingExtraError, UnknownNameError, UsageError
-from torchmg.models.outside import build_outside, input_of, library_of, without_weights
+from torchmg.models.libraries import library_of
+from torchmg.models.outside import build_outside, input_of, without_weights
 from torchmg.models.user import build
 from torchmg.train.recipe import Recipe
 
@@ -190,7 +191,7 @@ def test_a_recipe_takes_them() -> None:
 
 def test_names_are_told_apart_without_torch() -> None:
     code = (
-        "import sys; from torchmg.models.outside import library_of; library_of('timm:resnet50'); "
+        "import sys; from torchmg.models.libraries import library_of; library_of('timm:resnet50'); "
         "assert not {'torch', 'torchvision', 'timm'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

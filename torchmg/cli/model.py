@@ -31,14 +31,15 @@ class ModelArguments:
     def check_name(self) -> None:
         """Reject an unknown name of the catalogue before torch is imported."""
         from torchmg.models.catalog import find
-        from torchmg.models.outside import library_of
+        from torchmg.models.libraries import library_of
 
         if ".py:" not in self.model and not library_of(self.model):
             find(self.model)
 
     def default_input(self, model: "nn.Module") -> tuple[int, ...]:
         """Shape of one sample of the built model: what it or the catalogue says, with the channels asked for."""
-        from torchmg.models.outside import INPUT, input_of, library_of
+        from torchmg.models.libraries import INPUT, library_of
+        from torchmg.models.outside import input_of
 
         shape = input_of(model, self.model) or (INPUT if library_of(self.model) else (3, 32, 32))
         return (self.in_channels or shape[0], *shape[1:])

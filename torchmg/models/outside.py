@@ -1,4 +1,4 @@
-"""Models of other libraries by name: `timm:resnet50`, `torchvision:resnet18`. No torch until one is built.
+"""Models of other libraries by name: `timm:resnet50`, `torchvision:resnet18`.
 
 Weights are random unless asked for, because fetching them needs a network: `weights="DEFAULT"` (torchvision) or
 `pretrained=True` (timm).
@@ -7,33 +7,21 @@ Weights are random unless asked for, because fetching them needs a network: `wei
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import Any
+
+from torch import nn
 
 from torchmg.errors import DataError, MissingExtraError, UnknownNameError, UsageError, did_you_mean
 from torchmg.models.catalog import MODELS
+from torchmg.models.libraries import library_of
 
-if TYPE_CHECKING:
-    from torch import nn
-
-Library = Literal["timm", "torchvision"]
-
-INPUT = (3, 224, 224)
-"""One sample of a model that does not say what it takes: ImageNet's usual crop."""
 LOADING = frozenset({"cache_dir", "checkpoint_path", "pretrained", "pretrained_strict", "progress"})
 """Options of timm and torchvision that say where weights come from and nothing about the architecture."""
 WEIGHTS = ("weights", "weights_backbone")
 """Options of torchvision that name weights."""
 
 
-def library_of(spec: str) -> tuple[Library, str] | None:
-    """(library, name in it) of `timm:NAME` and `torchvision:NAME`; None for anything else."""
-    library, colon, name = spec.partition(":")
-    if not colon or library not in get_args(Library) or ".py:" in spec:
-        return None
-    return cast(Library, library), name
-
-
-def build_outside(spec: str, **options: Any) -> "nn.Module":
+def build_outside(spec: str, **options: Any) -> nn.Module:
     """A model of timm or torchvision.
 
     Args:
@@ -57,7 +45,7 @@ def build_outside(spec: str, **options: Any) -> "nn.Module":
     return _timm(name, options) if library == "timm" else _torchvision(name, options)
 
 
-def input_of(model: "nn.Module", spec: str) -> tuple[int, ...] | None:
+def input_of(model: nn.Module, spec: str) -> tuple[int, ...] | None:
     """Shape of one sample of a model built from `spec`, where something says it.
 
     Args:
@@ -110,7 +98,7 @@ def without_weights(spec: str | None, options: Mapping[str, Any]) -> dict[str, A
     return {key: value for key, value in kept.items() if key not in WEIGHTS}
 
 
-def _timm(name: str, options: dict[str, Any]) -> "nn.Module":
+def _timm(name: str, options: dict[str, Any]) -> nn.Module:
     try:
         import timm
     except ImportError as error:
@@ -124,7 +112,7 @@ def _timm(name: str, options: dict[str, Any]) -> "nn.Module":
     return _built(f"timm:{name}", lambda: timm.create_model(name, **{"pretrained": False, **options}))
 
 
-def _torchvision(name: str, options: dict[str, Any]) -> "nn.Module":
+def _torchvision(name: str, options: dict[str, Any]) -> nn.Module:
     builder = _builder(name)
     options = dict(options)
     channels = options.pop("in_channels", 3)
@@ -141,7 +129,7 @@ def _torchvision(name: str, options: dict[str, Any]) -> "nn.Module":
     return model
 
 
-def _builder(name: str) -> Callable[..., "nn.Module"]:
+def _builder(name: str) -> Callable[..., nn.Module]:
     """Torchvision's function of this name."""
     from torchvision import models  # imports for seconds
 
@@ -152,7 +140,7 @@ def _builder(name: str) -> Callable[..., "nn.Module"]:
     return models.get_model_builder(name)
 
 
-def _weights(name: str, builder: Callable[..., "nn.Module"], given: Any) -> Any:
+def _weights(name: str, builder: Callable[..., nn.Module], given: Any) -> Any:
     """The member of torchvision's enumeration for this model that `given` is or names."""
     from torchvision.models import get_model_weights
 
@@ -166,7 +154,7 @@ def _weights(name: str, builder: Callable[..., "nn.Module"], given: Any) -> Any:
     return kinds[member]
 
 
-def _built(spec: str, make: Callable[[], "nn.Module"]) -> "nn.Module":
+def _built(spec: str, make: Callable[[], nn.Module]) -> nn.Module:
     """What `make` returns, with its errors told in a sentence."""
     try:
         with warnings.catch_warnings():
@@ -181,10 +169,8 @@ def _built(spec: str, make: Callable[[], "nn.Module"]) -> "nn.Module":
         raise UsageError(f"{spec} cannot be built with these options: {type(error).__name__}: {error}") from error
 
 
-def _take_channels(model: "nn.Module", channels: int, name: str) -> None:
+def _take_channels(model: nn.Module, channels: int, name: str) -> None:
     """Replace the first convolution of pictures of three channels by one of `channels`, drawn as torch draws it."""
-    from torch import nn
-
     for path, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d) and module.in_channels == 3 and module.groups == 1:
             bias = module.bias is not None

@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
-from torchmg.models.outside import build_outside, library_of
+from torchmg.models.libraries import library_of
+from torchmg.models.outside import build_outside
 from torchmg.models.registry import create
 
 

@@ -16,8 +16,8 @@ from torchmg.data.names import DATASETS, SETS, TASKS
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
 from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import MODELS, find
+from torchmg.models.libraries import library_of
 from torchmg.models.options import ModelOptions
-from torchmg.models.outside import library_of
 from torchmg.train.files import read_text
 from torchmg.train.settings import Training
 
