@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torchmg.hierarchy import Hierarchy
     from torchmg.models.info import info
     from torchmg.models.registry import create, list_models
+    from torchmg.models.timm_bridge import register_with_timm
     from torchmg.train.evaluate import evaluate
     from torchmg.train.loop import fit
     from torchmg.train.recipe import Recipe, recipe
@@ -47,6 +48,7 @@ _HOMES = {
     "list_models": "models.registry",
     "load": "data.sets",
     "recipe": "train.recipe",
+    "register_with_timm": "models.timm_bridge",
 }
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "load",
     "nn",
     "recipe",
+    "register_with_timm",
 ]
 
 
