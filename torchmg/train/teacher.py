@@ -55,6 +55,8 @@ def teacher_for(recipe: Recipe, data: DataSet) -> Teacher | None:
 
 def _finished(path: Path, recipe: Recipe, data: DataSet) -> nn.Module:
     """The network of a finished run."""
+    if not path.is_dir():
+        raise UsageError(f"distill_from: there is no folder {path}. Name a finished run's, or path/to/file.py:factory.")
     run = RunFolder.existing(path)
     theirs = run.recipe()
     if theirs.data != recipe.data:
