@@ -45,6 +45,9 @@ class Recipe(Training):
     """Of ten parts of the training data the one that is held out instead of the test data (functions)."""
     options: ModelOptions = field(default_factory=ModelOptions)
     """What to change about the model."""
+    start_from: str = ""
+    """Weights that the network starts from instead of random ones: a safetensors file with exactly its tensors, or a
+    run folder that holds one."""
     seed: int = 0
     """Seed of initial weights, sample order and augmentation."""
 
@@ -138,7 +141,7 @@ def _flag(name: str, value: Any) -> str:
     dashed = name.replace("_", "-")
     if isinstance(value, bool):
         return f"--{dashed}" if value else f"--no-{dashed}"
-    return f"--{dashed} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
+    return f"--{dashed} {' '.join(map(str, value)) if isinstance(value, tuple) else shlex.quote(str(value))}"
 
 
 SEGMENTING: Mapping[str, Any] = {"model": "mgic_lraspp_mobilenetv3_small", "schedule": "poly"}
