@@ -17,7 +17,11 @@ _TRIAL = 3
 
 @torch.no_grad()
 def project_layer(
-    weight: Tensor, layer: MultigridLayer, *, input_moment: Tensor | None = None, sweeps: int = 30
+    weight: Tensor,
+    layer: MultigridLayer,
+    *,
+    input_moment: Tensor | None = None,
+    sweeps: int = 30,
 ) -> float:
     """Write into a layer the additive hierarchy nearest to a dense kernel; its bias stays as it is.
 
@@ -28,7 +32,7 @@ def project_layer(
     Args:
         weight: (out, in, *kernel), or (out, in) for linear maps, also for transposed convolutions.
         layer: of these widths and this kernel.
-        input_moment: see `factorise`.
+        input_moment: (in_channels, in_channels) in the order of the weight's channels, see `factorise`.
         sweeps: see `factorise`.
 
     Returns:
@@ -43,13 +47,22 @@ def project_layer(
     if tuple(weight.shape) != expected:
         raise ShapeError(f"The layer's kernel is (out, in, *kernel) = {expected}; got {tuple(weight.shape)}.")
     kernel = weight.detach().flatten(2) if shape.dims else weight.detach()[..., None]
+    if input_moment is not None and input_moment.shape != (shape.in_channels,) * 2:
+        width = shape.in_channels
+        raise ShapeError(f"The moment of {width} inputs is ({width}, {width}); got {tuple(input_moment.shape)}.")
     orders = [(torch.arange(shape.out_channels), torch.arange(shape.in_channels))]
     if layer.in_order is not None and layer.out_order is not None and len(groups) > 1:
         seen = kernel.double() if input_moment is None else _as_seen(kernel.double(), input_moment)
         orders += [(layer.out_order.cpu(), layer.in_order.cpu()), group_orders(seen.norm(dim=2), groups[0])]
-    trials = [_factorised(kernel, groups, order, input_moment, _TRIAL)[1] for order in orders] if orders[1:] else [0.0]
-    order = orders[trials.index(min(trials))]
-    factors, error = _factorised(kernel, groups, order, input_moment, sweeps)
+        orders = [o for i, o in enumerate(orders) if not any(_same(o, earlier) for earlier in orders[:i])]
+
+    def factorised(order: tuple[Tensor, Tensor], sweeps: int) -> tuple[Factors, float]:
+        rows, columns = (part.to(kernel.device) for part in order)
+        moment = None if input_moment is None else input_moment.to(kernel.device)[columns][:, columns]
+        return factorise(kernel[rows][:, columns], groups, sweeps=sweeps, input_moment=moment)
+
+    order = orders[0] if len(orders) == 1 else min(orders, key=lambda order: factorised(order, _TRIAL)[1])
+    factors, error = factorised(order, sweeps)
     if layer.in_order is not None and layer.out_order is not None:
         layer.out_order.copy_(order[0])
         layer.in_order.copy_(order[1])
@@ -136,6 +149,10 @@ def project_coupling(weight: Tensor, coupling: ChannelCoupling) -> float:
     return missed.norm().item() / size
 
 
+def _same(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
+    return torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
 def _weights(coupling: ChannelCoupling) -> list[tuple[str, nn.Parameter]]:
     return [(name, weight) for name, weight in coupling.named_parameters() if name != "bias"]
 
@@ -159,18 +176,7 @@ def _middle(weight: Tensor, coupling: ChannelCoupling) -> Tensor:
 
 def _as_seen(kernel: Tensor, moment: Tensor) -> Tensor:
     """The kernel with each input's standard deviation on it."""
-    if moment.shape != (kernel.shape[1],) * 2:
-        width = kernel.shape[1]
-        raise ShapeError(f"The moment of {width} inputs is ({width}, {width}); got {tuple(moment.shape)}.")
     return kernel * moment.to(kernel).diagonal().clamp_min(0).sqrt()[:, None]
-
-
-def _factorised(
-    kernel: Tensor, groups: tuple[int, ...], order: tuple[Tensor, Tensor], moment: Tensor | None, sweeps: int
-) -> tuple[Factors, float]:
-    rows, columns = (part.to(kernel.device) for part in order)
-    moment = None if moment is None else moment.to(kernel.device)[columns][:, columns]
-    return factorise(kernel[rows][:, columns], groups, sweeps=sweeps, input_moment=moment)
 
 
 def _write(factors: Factors, layer: MultigridLayer) -> None:
