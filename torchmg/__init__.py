@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torchmg import nn
     from torchmg.comparison import compare
+    from torchmg.conversion.convert import apply_plan, convert, convert_stepwise
+    from torchmg.conversion.report import Report
+    from torchmg.conversion.schemes import MGIC, Circulant, Lean
     from torchmg.counting.report import Count, count
     from torchmg.data.sets import load
     from torchmg.errors import TorchmgError
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from torchmg.hierarchy import Hierarchy
     from torchmg.models.info import info
     from torchmg.models.registry import create, list_models
+    from torchmg.models.timm_bridge import register_with_timm
     from torchmg.train.evaluate import evaluate
     from torchmg.train.loop import fit
     from torchmg.train.recipe import Recipe, recipe
@@ -23,11 +27,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Circulant": "conversion.schemes",
     "Count": "counting.report",
     "Hierarchy": "hierarchy",
+    "Lean": "conversion.schemes",
+    "MGIC": "conversion.schemes",
     "Recipe": "train.recipe",
     "TorchmgError": "errors",
+    "Report": "conversion.report",
+    "apply_plan": "conversion.convert",
     "compare": "comparison",
+    "convert": "conversion.convert",
+    "convert_stepwise": "conversion.convert",
     "count": "counting.report",
     "create": "models.registry",
     "evaluate": "train.evaluate",
@@ -37,15 +48,23 @@ _HOMES = {
     "list_models": "models.registry",
     "load": "data.sets",
     "recipe": "train.recipe",
+    "register_with_timm": "models.timm_bridge",
 }
 
 __all__ = [
+    "MGIC",
+    "Circulant",
     "Count",
     "Hierarchy",
+    "Lean",
     "Recipe",
+    "Report",
     "TorchmgError",
     "__version__",
+    "apply_plan",
     "compare",
+    "convert",
+    "convert_stepwise",
     "count",
     "create",
     "evaluate",
@@ -56,6 +75,7 @@ __all__ = [
     "load",
     "nn",
     "recipe",
+    "register_with_timm",
 ]
 
 

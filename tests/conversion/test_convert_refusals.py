@@ -30,7 +30,7 @@ class Reading(nn.Module):
         nn.init.zeros_(self.free.weight)
 
     def helper(self, x: Tensor) -> Tensor:
-        return x * self.called.in_features
+        return x * self.called.weight
 
     @property
     def matrix(self) -> Tensor:

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     from torchmg.models.user import build
 
     model = build(args.model.model, **args.model.given())
-    counted = count(model, args.input or args.model.default_input(), args.model.model)
+    counted = count(model, args.input or args.model.default_input(model), args.model.model)
     more = {"input": counted.input, "parameters": counted.parameters, "macs": counted.macs}
     args.output.give(counted.table(args.by), **more)
     return 0

@@ -71,7 +71,8 @@ def _untrained(args: Arguments) -> tuple["nn.Module", tuple[int, ...], dict[str,
     torch.manual_seed(args.seed)
     name, options = args.model.model, args.model.given()
     who = "as the factory made them" if ".py:" in name else f"random, seed {args.seed}: the model is not trained"
-    return build(name, **options), args.model.default_input(), {"model": name, "options": options, "weights": who}
+    model = build(name, **options)
+    return model, args.model.default_input(model), {"model": name, "options": options, "weights": who}
 
 
 def _run(path: Path, data_dir: Path | None) -> tuple["nn.Module", tuple[int, ...], dict[str, Any]]:

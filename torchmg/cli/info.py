@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
 
     name = args.model.model
     model = build(name, **args.model.given())
-    counted = count(model, args.model.default_input(), name)
+    counted = count(model, args.model.default_input(model), name)
     entry = MODELS.get(name)
     recipes = recipe_names(name) if entry else []
     shown, scaling = hierarchies(model), couplings(model)

@@ -8,10 +8,8 @@ from types import CodeType, FunctionType
 
 from torch import nn
 
-INNER = frozenset(
-    "weight bias in_features out_features in_channels out_channels kernel_size stride padding dilation groups".split()
-)
-"""Attributes of a dense layer that whatever replaces it has not, or has with another meaning."""
+INNER = frozenset("weight bias kernel_size stride padding dilation groups".split())
+"""Attributes of a dense layer that whatever replaces it has not, or has with another meaning; widths it has."""
 
 
 @lru_cache(maxsize=4096)

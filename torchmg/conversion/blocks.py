@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import nn
 
+from torchmg.conversion.hooks import computes_by_hooks
 from torchmg.conversion.module_tree import Conv, ModuleTree
 from torchmg.conversion.refusals import has_hooks
 from torchmg.conversion.skip_probe import adds_to_its_input
@@ -147,7 +148,7 @@ def _squeezes(module: nn.Module) -> Iterator[nn.Module]:
 def _plain(module: nn.Module, channels: int, gated: set[int]) -> bool:
     """Whether nothing but layers, norms and scales of channels holds numbers, and nothing is hooked on."""
     for inner in module.modules():
-        if has_hooks(inner):
+        if (inner is not module and has_hooks(inner)) or computes_by_hooks(inner):
             return False
         if isinstance(inner, (Dense, *NORMS)) or id(inner) in gated:
             continue

@@ -43,6 +43,12 @@ def hand_over_hooks(source: nn.Module, target: nn.Module) -> None:
             target._is_full_backward_hook = source._is_full_backward_hook
 
 
+def computes_by_hooks(module: nn.Module) -> bool:
+    """Whether hooks are part of how a module computes, as those of weight norm, spectral norm and pruning."""
+    names = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+    return any(_is_part_of(module, hook) for name in names for hook in getattr(module, name).values())
+
+
 def without_hooks(module: nn.Module) -> dict[int, Any]:
     """A `copy.deepcopy` memo under which `module` and all its parts are copied with no hooks at all."""
     memo: dict[int, Any] = {}

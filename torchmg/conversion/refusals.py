@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from torchmg.conversion.attribute_reads import reads_of
+from torchmg.conversion.hooks import computes_by_hooks
 from torchmg.conversion.module_tree import ModuleTree, groups_of
 from torchmg.nn.additive import MultigridLayer
 from torchmg.nn.coupling import ChannelCoupling
@@ -73,8 +74,8 @@ def refusal(tree: ModuleTree, layer: Dense) -> Refusal | None:
         return Refusal(own)
     if parametrize.is_parametrized(layer):
         return Refusal("its weight is parametrised (torch.nn.utils.parametrize)")
-    if has_hooks(layer):
-        return Refusal("it has hooks, as weight_norm, spectral_norm and pruning leave them; a replacement has none")
+    if computes_by_hooks(layer):
+        return Refusal("it computes by hooks, as weight_norm, spectral_norm and pruning leave them")
     weight = layer._parameters.get("weight")
     if weight is None:
         return Refusal("its weight is no parameter")

@@ -7,6 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from torchmg.conversion.hooks import without_hooks
+
 SIZE = 5
 """Length of each spatial axis of the inputs."""
 FAR = 50.0
@@ -33,7 +35,7 @@ def adds_to_its_input(block: nn.Module, chain: Sequence[str], others: Sequence[s
     # What a user's module may raise on an input it was not made for is anything; then it is no such block.
     try:
         with torch.random.fork_rng(devices=()), torch.no_grad():
-            twin = deepcopy(block).to("cpu", torch.float32).eval()
+            twin = deepcopy(block, without_hooks(block)).to("cpu", torch.float32).eval()
             _refresh(twin, chain, others)
             return _runs_in_order(twin, chain) and _passes_on(twin, chain)
     except Exception:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import GridInit, GridTransferKind, NormUses, Share, divisors
+from torchmg.models.classifier import Classifies
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
 from torchmg.nn.conv import ConvNormAct, check_input
 from torchmg.nn.cycle import descend
@@ -54,7 +55,7 @@ class MGiaDOptions(SiCOptions, GridOptions, total=False):
 Options = TypeVar("Options", RelationOptions, SiCOptions, GridOptions)
 
 
-class MgNet(nn.Module):
+class MgNet(Classifies):
     """Stem, a smoother on every resolution with transfers between them, head: images to logits.
 
     With f = stem(x), u = 0, on each resolution u <- smoother(u, f), and to the next one

@@ -17,6 +17,7 @@ from torch import nn
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import ShortcutKind, check_choice
+from torchmg.models.classifier import Classifies
 from torchmg.models.options import Activation, HeadScale, MobilePreset, SELevels
 from torchmg.models.resnet import Staged
 from torchmg.models.sizes import FeatureInfo, check_sizes
@@ -127,12 +128,14 @@ PRESETS: Mapping[str, MGICOptions] = MappingProxyType(
 )
 
 
-class MobileNetV3(Staged):
+class MobileNetV3(Staged, Classifies):
     """Stem, stages of bottlenecks, head over images (batch, in_channels, H, W); logits are (batch, num_classes).
 
     `forward_features` returns the last map of every resolution, finest first, as timm's do; the last one is that of the
     1x1 convolution before the pooling. `feature_info` says what they are.
     """
+
+    head: nn.Module
 
     def __init__(
         self, stem: ConvNormAct, stages: list[nn.Sequential], info: list[FeatureInfo], head: nn.Sequential

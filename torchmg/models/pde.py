@@ -17,6 +17,7 @@ from torch import nn
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import CouplingName, check_choice
+from torchmg.models.classifier import Classifies
 from torchmg.models.options import Dynamics, PDEPreset
 from torchmg.models.pde_steps import CouplingOptions, DiffusionOptions, StepOptions, time_steps
 from torchmg.models.resnet import Staged
@@ -34,7 +35,7 @@ PLANS = MappingProxyType(
 """Preset -> widths of the opening and after every block, and classes."""
 
 
-class PDENet(Staged):
+class PDENet(Staged, Classifies):
     """Opening, blocks of steps, classifier over images (batch, in_channels, H, W); logits are (batch, num_classes).
 
     A block works at the width that the one before left; a 1x1 convolution with batch norm and ReLU leads to the next
@@ -51,6 +52,8 @@ class PDENet(Staged):
     Raises:
         UsageError: fewer than two widths, sizes below 1.
     """
+
+    head: nn.Module
 
     def __init__(
         self, block: Callable[[int], nn.Module], widths: Sequence[int], *, num_classes: int = 10, in_channels: int = 3

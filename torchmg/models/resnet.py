@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from torchmg.hierarchy import ShortcutKind
+from torchmg.models.classifier import Classifies
 from torchmg.models.sizes import FeatureInfo
 from torchmg.nn.conv import ConvNormAct, check_input
 from torchmg.nn.mgic import MGICBlock, MGICOptions, Part
@@ -47,11 +48,13 @@ class Staged(nn.Module):
         return self.head(self.forward_features(x)[-1].mean((2, 3)))
 
 
-class ResNet(Staged):
+class ResNet(Staged, Classifies):
     """Stem, stages, head over images (batch, in_channels, H, W); logits are (batch, num_classes).
 
     The stem divides the resolution by `reduction`, every stage after the first by 2.
     """
+
+    head: nn.Module
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from torchmg.errors import MissingExtraError, UsageError
 from torchmg.hierarchy import check_choice
+from torchmg.models.classifier import Classifies
 from torchmg.models.sizes import FeatureInfo, check_sizes
 from torchmg.nn.conv import check_input
 from torchmg.nn.mgic import Part
@@ -42,7 +43,7 @@ fan_out = partial(nn.init.kaiming_normal_, mode="fan_out")
 """How torchvision draws convolutions, but for those of ShuffleNetV2."""
 
 
-class Rival(nn.Module):
+class Rival(Classifies):
     """Stem, blocks, head over images (batch, in_channels, H, W); logits are (batch, num_classes).
 
     `forward_features` returns the last feature map of every resolution, finest first; `feature_info` says what they

@@ -1,4 +1,4 @@
-"""Models that are not in the catalogue: a user's `file.py:factory`."""
+"""Any model by one text: of the catalogue, of timm or torchvision, or a user's `file.py:factory`."""
 
 import importlib.util
 import sys
@@ -8,16 +8,28 @@ from typing import Any
 from torch import nn
 
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
+from torchmg.models.libraries import library_of
+from torchmg.models.outside import build_outside
 from torchmg.models.registry import create
 
 
 def build(spec: str, **options: Any) -> nn.Module:
-    """A catalogue model by name, or what `factory(**options)` of a user's `path/to/file.py:factory` returns.
+    """A model of any kind, randomly initialised unless options ask for weights.
+
+    Args:
+        spec: a name of the catalogue; `timm:NAME` or `torchvision:NAME`, see `build_outside`; or a user's
+            `path/to/file.py:factory`, which is called with the options.
+        **options: of the model; `num_classes` and `in_channels` mean the same for all but a user's.
 
     Raises:
-        UnknownNameError: no such model, option, or factory in the file.
-        UsageError: the file is missing or fails, or the factory does not return an `nn.Module`.
+        UnknownNameError: no such model, option, weights, or factory in the file.
+        UsageError: the file is missing or fails, the factory does not return an `nn.Module`, or another library does
+            not take the options.
+        DataError: weights cannot be fetched.
+        MissingExtraError: timm is not installed.
     """
+    if library_of(spec):
+        return build_outside(spec, **options)
     if ".py:" not in spec:
         return create(spec, **options)
     file, _, factory_name = spec.rpartition(":")

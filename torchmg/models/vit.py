@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchmg.errors import UsageError
+from torchmg.models.classifier import Classifies
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
 from torchmg.nn.conv import check_input
 from torchmg.nn.mgic import MGICBlock, MGICOptions, Part
@@ -64,7 +65,7 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 
-class SmallViT(nn.Module):
+class SmallViT(Classifies):
     """Patches, layers, norm, head over images (batch, in_channels, H, W); logits are (batch, num_classes).
 
     Sides that are no multiple of the patch are padded with zeros at their ends. `forward_features` returns the map

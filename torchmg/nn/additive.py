@@ -87,6 +87,26 @@ class MultigridLayer(nn.Module):
             axis = "last" if self.shape.dims == 0 else "second"
             raise ShapeError(f"Expected {self.shape.in_channels} channels in the {axis} axis; got {tuple(x.shape)}.")
 
+    @property
+    def in_channels(self) -> int:
+        """Width of what comes in, under the name that convolutions have for it."""
+        return self.shape.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Width of what goes out."""
+        return self.shape.out_channels
+
+    @property
+    def in_features(self) -> int:
+        """Width of what comes in, under the name that linear layers have for it."""
+        return self.shape.in_channels
+
+    @property
+    def out_features(self) -> int:
+        """Width of what goes out."""
+        return self.shape.out_channels
+
     def dense_weight(self) -> Tensor:
         """The dense kernel (out_channels, in_channels, *kernel) of the same map, differentiable."""
         *fine, coarsest = self._kernels()

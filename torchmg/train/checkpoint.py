@@ -54,6 +54,8 @@ class Progress:
     """Chained hash of all sample ids consumed so far."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """A row for every finished epoch, as in `log.csv`."""
+    start: str = ""
+    """Digest of the weights that the run started from, if its recipe names some; they are not read again."""
 
     def add(self, seconds: float) -> None:
         """Count one step."""
@@ -68,8 +70,8 @@ class Progress:
     def close_epoch(self, rate: float, train: Metrics, test: Metrics) -> dict[str, Any]:
         """Append the finished epoch to the history and start the next; returns its row.
 
-        Losses are means (the training loss with label smoothing, if any), scores percent. Training numbers are running
-        means over augmented samples while the weights change.
+        Losses are means (the training loss with label smoothing and distillation, if any), scores percent. Training
+        numbers are running means over augmented samples while the weights change.
         """
         row = {
             "epoch": self.epoch + 1,
@@ -101,6 +103,8 @@ class Checkpoint:
     """Hashes of the pixels and labels that the run is trained on."""
     rng: dict[str, torch.Tensor]
     """States of torch's generators, for models that draw numbers: `cpu` and `cuda`, of later processes `cpu.1` ..."""
+    teacher: str = ""
+    """Digest of the weights of the network that is imitated, if there is one."""
 
 
 class Trained(NamedTuple):

@@ -60,6 +60,11 @@ class RunFolder:
         """Written when the run is finished."""
         return self.path / "record.json"
 
+    @property
+    def saved(self) -> bool:
+        """Whether there is a checkpoint, sound or not."""
+        return any(os.path.lexists(path) for path in (self.checkpoint, self.previous))
+
     @staticmethod
     def free(recipe: Recipe, out: Path) -> Path:
         """The name of a folder that does not exist yet, `out/<date>_<time>_<recipe>_s<seed>`."""
@@ -112,7 +117,7 @@ class RunFolder:
         return run
 
     def _begun(self) -> bool:
-        return any(os.path.lexists(path) for path in (self.config, self.checkpoint, self.previous))
+        return self.saved or os.path.lexists(self.config)
 
     def recipe(self) -> Recipe:
         """The recipe that this run trains; checkpoints hold it too, so a damaged `config.json` is made good.

@@ -20,7 +20,7 @@ class Keeper:
         at: where the run is; kept up to date here.
         trained: what a checkpoint is made of.
         step: what measures.
-        identity: recipe, environment and data hashes, as a checkpoint names them.
+        identity: recipe, environment, data hashes and the teacher's, as a checkpoint names them.
 
     Raises:
         DivergedError: from `collect`, `stage` and `check`: something is no longer finite; what was staged is dropped.

@@ -9,7 +9,6 @@ The device is asked for what it measured only at some steps, so that a GPU is ne
 
 import math
 import os
-import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +16,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from torchmg.counting.report import Count, count
+from torchmg.counting.report import count
 from torchmg.data.batches import Batches
 from torchmg.data.order import order_hash
 from torchmg.errors import InterruptedRunError, LostProcessError, UsageError
+from torchmg.train.announce import Place, after_a_loss, continuing, header
 from torchmg.train.average import Average
-from torchmg.train.checkpoint import Progress, Trained, read_checkpoint
+from torchmg.train.checkpoint import Trained
 from torchmg.train.engine import engine, pick_device
 from torchmg.train.environment import environment
 from torchmg.train.evaluate import evaluate_batches
@@ -40,8 +40,10 @@ from torchmg.train.resume import resume
 from torchmg.train.schedule import learning_rate, sgd
 from torchmg.train.scores import score_of
 from torchmg.train.settings import LoggerName
+from torchmg.train.start import start_from
 from torchmg.train.step import Step
 from torchmg.train.tasks import Metrics, task_of
+from torchmg.train.teacher import Imitation, check_pair, teacher_for
 
 LOOK_EVERY = {"cpu": 1, "cuda": 50}
 """Steps between two looks at the loss, the clock and Ctrl-C. A look makes a GPU wait for the host."""
@@ -52,20 +54,6 @@ class Run(NamedTuple):
 
     folder: Path
     record: dict[str, Any]
-
-
-class Place(NamedTuple):
-    """Where a run's data lies and where it computes: what a recipe does not say."""
-
-    data_dir: str | Path | None
-    device: str
-    devices: int
-
-    def words(self) -> list[str]:
-        """As command-line flags, those that are not the defaults."""
-        words = [] if self.data_dir is None else ["--data-dir", str(self.data_dir)]
-        words += [] if self.device == "auto" else ["--device", self.device]
-        return words + ([] if self.devices == 1 else ["--devices", str(self.devices)])
 
 
 def fit(
@@ -99,8 +87,9 @@ def fit(
         quiet: no progress on standard error.
 
     Raises:
-        DataError: the data cannot be read.
-        ResumeError: `folder` holds a run of another recipe, or on other data.
+        DataError: the data or the weights to start from cannot be read, or do not fit.
+        ResumeError: `folder` holds a run of another recipe, on other data, or of a teacher with other weights.
+        UsageError: a teacher whose outputs or feature maps cannot be compared with the network's.
         DivergedError: the loss stopped being finite; the last checkpoint is from before.
         InterruptedRunError: Ctrl-C or the deadline; the run is saved and the message names the command that
             continues it.
@@ -122,7 +111,7 @@ def fit(
     try:
         return launch(_train, devices, recipe, Path(out), named, place, loggers, checkpoint_seconds, deadline, quiet)
     except LostProcessError as error:
-        raise LostProcessError(f"{error} {_after_a_loss(RunFolder(named), place)}") from error
+        raise LostProcessError(f"{error} {after_a_loss(RunFolder(named), place)}") from error
 
 
 def _check_several(recipe: Recipe, devices: int, device: str) -> None:
@@ -151,9 +140,15 @@ def _train(
     data = data_for(recipe, place.data_dir)
     fabric = engine(place.device, recipe.precision, place.devices)
     ranks = Ranks(fabric)
+    teacher = teacher_for(recipe, data)
     torch.manual_seed(recipe.seed)
     model = model_for(recipe, data)
+    # a run that has begun has its weights in its checkpoint
+    fresh = named is None or not RunFolder(named).saved
+    start = start_from(model, recipe.start_from) if recipe.start_from and fresh else ""
     costs = count(model, data.shape)
+    if teacher:
+        check_pair(model, teacher, recipe, data.shape)
     # only now, so that data, devices and models that do not work leave no empty folder behind
     path = fabric.broadcast(named or RunFolder.free(recipe, out))
     if ranks.first:
@@ -174,10 +169,16 @@ def _train(
     augmented, plain = preparation_for(recipe, data), data.preparation()
     train = Batches(data.train, augmented, batch_size=recipe.batch_size, seed=recipe.seed, **drawn)
     test = Batches(data.test, plain, batch_size=task.batch, shuffle=False, **drawn)
-    step = Step(fabric, ranks, model, network, optimizer, task, recipe, average, train)
+    imitation = None
+    if teacher:
+        imitation = Imitation(model, placed(teacher.network, recipe, layout, fabric.device, 1), task, recipe)
+    step = Step(fabric, ranks, model, network, optimizer, task, recipe, average, train, imitation)
     hashes, here = data.hashes(), environment(fabric.device, ranks.world) | {"layout": layout}
-    at = ranks.one_by_one(lambda: resume(run, trained, train, hashes, here))
-    keeper = Keeper(run, ranks, at, trained, step, {"recipe": recipe.to_json(), "environment": here, "data": hashes})
+    taught = teacher.digest if teacher else ""
+    at = ranks.one_by_one(lambda: resume(run, trained, train, hashes, here, taught))
+    at.start = at.start or start
+    identity = {"recipe": recipe.to_json(), "environment": here, "data": hashes, "teacher": taught}
+    keeper = Keeper(run, ranks, at, trained, step, identity)
     if ranks.first:
         run.write_environment(here)
     if ranks.rank and not at.step:
@@ -189,9 +190,7 @@ def _train(
 
     def stopped() -> InterruptedRunError:
         where = f"epoch {at.epoch + 1}, batch {at.batch}" if at.epoch < recipe.epochs else "after the last epoch"
-        return InterruptedRunError(
-            f"Stopped at step {at.step} ({where}) and saved. Continue: {_continuing(run, place)}"
-        )
+        return InterruptedRunError(f"Stopped at step {at.step} ({where}) and saved. Continue: {continuing(run, place)}")
 
     # ---- training
     look_every = LOOK_EVERY[fabric.device.type]
@@ -200,7 +199,7 @@ def _train(
         ProgressLine(recipe.epochs, quiet or not ranks.first, score_of(recipe.data)) as line,
         Logs(loggers if ranks.first else (), run.path, recipe.to_json()) as logs,
     ):
-        line.say(_header(run, recipe, at, costs, here))
+        line.say(header(run, recipe, at, costs, here))
         saved = -math.inf
         while at.epoch < recipe.epochs:
             network.train()
@@ -263,36 +262,11 @@ def _train(
         "seconds": round(at.seconds, 1),
         "steps": at.step,
         "data": hashes,
+        **({"teacher": taught} if taught else {}),
+        **({"start": at.start} if at.start else {}),
         "environment": here,
     }
     if ranks.first:
         run.write_record(record)
     ranks.wait()
     return Run(run.path, record)
-
-
-def _continuing(run: RunFolder, place: Place) -> str:
-    """The command that continues a run, from the same folder, as a shell takes it."""
-    return shlex.join(["torchmg", "train", "--resume", str(run.path), *place.words()])
-
-
-def _after_a_loss(run: RunFolder, place: Place) -> str:
-    """What to do when a process was lost."""
-    if not run.checkpoint.exists():
-        return "Nothing was saved yet."
-    step = read_checkpoint(run.checkpoint).progress.step
-    return f"The run is saved as it was at step {step}. Continue: {_continuing(run, place)}"
-
-
-def _header(run: RunFolder, recipe: Recipe, at: Progress, costs: Count, here: dict[str, Any]) -> str:
-    options = " ".join(f"{key}={value}" for key, value in recipe.options.given().items())
-    processes = f", {here['processes']} processes" if here["processes"] > 1 else ""
-    lines = [
-        f"recipe  {recipe.name} (our settings: batch {recipe.batch_size}, lr {recipe.lr:g} {recipe.schedule}, "
-        f"weight decay {recipe.weight_decay:g}, {recipe.epochs} epochs, augment {recipe.augment}, seed {recipe.seed})",
-        f"model   {recipe.model} {options}  parameters {costs.parameters:,}  MACs {costs.macs:,}",
-        f"engine  torch {here['torch']}, {here['device']}{processes}, {here['threads']} threads, {recipe.precision}, "
-        f"{here['layout']}",
-        f"run     {run.path}" + (f", continued at step {at.step}" if at.step else ""),
-    ]
-    return "\n".join(lines)

@@ -16,6 +16,7 @@ from torchmg.data.names import DATASETS, SETS, TASKS
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
 from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import MODELS, find
+from torchmg.models.libraries import library_of
 from torchmg.models.options import ModelOptions
 from torchmg.train.files import read_text
 from torchmg.train.settings import Training
@@ -35,7 +36,7 @@ class Recipe(Training):
     """
 
     model: str = "mgic_resnet20"
-    """A model of the catalogue, or path/to/file.py:factory."""
+    """A model of the catalogue, timm:NAME, torchvision:NAME, or path/to/file.py:factory."""
     data: str = "digits"
     """A data set of `torchmg.data.DATASETS`."""
     subset: int = 0
@@ -44,6 +45,9 @@ class Recipe(Training):
     """Of ten parts of the training data the one that is held out instead of the test data (functions)."""
     options: ModelOptions = field(default_factory=ModelOptions)
     """What to change about the model."""
+    start_from: str = ""
+    """Weights that the network starts from instead of random ones: a safetensors file with exactly its tensors, or a
+    run folder that holds one."""
     seed: int = 0
     """Seed of initial weights, sample order and augmentation."""
 
@@ -66,7 +70,8 @@ class Recipe(Training):
             raise UsageError(f"crop={self.crop} is for picture folders, or needs augment=scale_crop_flip.")
         if self.fold is not None and (info.task != "regress" or self.fold not in range(FOLDS)):
             raise UsageError(f"fold must be 0 to {FOLDS - 1}, of data whose targets are numbers; got {self.fold}.")
-        if ".py:" not in self.model and (task := find(self.model).task) != info.task:
+        named = ".py:" not in self.model and not library_of(self.model)
+        if named and (task := find(self.model).task) != info.task:
             fitting = [name for name, entry in MODELS.items() if entry.task == info.task]
             raise UsageError(
                 f"{self.model} is made to {TASKS[task]}, {self.data} asks to {TASKS[info.task]}. "
@@ -136,7 +141,7 @@ def _flag(name: str, value: Any) -> str:
     dashed = name.replace("_", "-")
     if isinstance(value, bool):
         return f"--{dashed}" if value else f"--no-{dashed}"
-    return f"--{dashed} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
+    return f"--{dashed} {' '.join(map(str, value)) if isinstance(value, tuple) else shlex.quote(str(value))}"
 
 
 SEGMENTING: Mapping[str, Any] = {"model": "mgic_lraspp_mobilenetv3_small", "schedule": "poly"}

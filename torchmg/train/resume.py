@@ -12,29 +12,38 @@ from torchmg.train.checkpoint import Checkpoint, Progress, Trained, read_checkpo
 from torchmg.train.environment import differences
 from torchmg.train.files import set_aside
 from torchmg.train.folder import RunFolder
+from torchmg.train.recipe import Recipe
 
 
-def resume(run: RunFolder, trained: Trained, train: Batches, data: dict[str, str], here: dict[str, Any]) -> Progress:
+def resume(
+    run: RunFolder, trained: Trained, train: Batches, data: dict[str, str], here: dict[str, Any], teacher: str = ""
+) -> Progress:
     """Restore weights, optimiser and random state from the run's newest checkpoint; returns where it was.
 
     Without a checkpoint nothing is restored, and the run is at its beginning.
 
     Raises:
         CheckpointError: the checkpoints are damaged or do not fit.
-        ResumeError: the checkpoint belongs to another recipe, or the data is not the same.
+        ResumeError: the checkpoint belongs to another recipe, or the data or the teacher's weights are not the same.
 
     Warns:
         CheckpointWarning: the last checkpoint is damaged or missing, and the run continues from the one before.
         ExactnessWarning: torch, device, processor, threads or sample order differ from before.
     """
-    if not any(os.path.lexists(path) for path in (run.checkpoint, run.previous)):
+    if not run.saved:
         return Progress()
     path, checkpoint = newest(run)
-    if checkpoint.recipe != run.recipe().to_json():
+    if Recipe.from_json(checkpoint.recipe, str(path)) != run.recipe():  # those of before lack later settings
         raise ResumeError(f"{path} belongs to another recipe than {run.config}. Train again in a new folder.")
     if checkpoint.data != data:
         parts = ", ".join(key for key in data if checkpoint.data.get(key) != data[key])
         raise ResumeError(f"The data is not what {run.path} was trained on (differs in {parts}). Check --data-dir.")
+    if checkpoint.teacher != teacher:
+        raise ResumeError(
+            f"{run.path} imitates a teacher of other weights (sha256 {checkpoint.teacher[:12]}) than "
+            f"{run.recipe().distill_from} has now ({teacher[:12]}). Exact resume is impossible. Put its weights back, "
+            "or train again in a new folder."
+        )
     at = restore(checkpoint, trained, path, train.rank)
     changed = differences(checkpoint.environment, here)
     if at.order != consumed_order(train, at):

@@ -87,6 +87,17 @@ class Training:
     """Compile the model in place with this backend of torch.compile (inductor needs a C++ compiler)."""
     sync_norm: bool = False
     """Batch statistics over all GPUs instead of one at a time; changes nothing on a single device."""
+    distill_from: str = ""
+    """What the network imitates while it trains (its teacher): the folder of a finished run on the same data, or
+    path/to/file.py:factory, which gives a network with its trained weights. The training loss in logs is the whole."""
+    distill_weight: float = 0.9
+    """Share w of imitation: (1 - w) task + w imitation, for classes T^2 KL(teacher || network) at the temperature T
+    (Hinton et al. 2015), for numbers the mean squared error to the teacher's."""
+    distill_temperature: float = 4.0
+    """What logits of both are divided by before they are compared; above 1 small probabilities count more."""
+    distill_features: float = 0.0
+    """Weight of the error of the feature maps after each stage, relative to the teacher's mean square (FitNets, Romero
+    et al. 2015); 0: none. Both networks need forward_features with maps of the same shapes."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
@@ -102,12 +113,19 @@ class Training:
             "power",
             "time_smoothness",
             "limit",
+            "distill_features",
         ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be a finite number, at least 0; got {getattr(self, name)}.")
         for name in ("label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be in [0, 1); got {getattr(self, name)}.")
+        if not 0 <= self.distill_weight <= 1:
+            raise UsageError(f"distill_weight must be in [0, 1]; got {self.distill_weight}.")
+        if not 0 < self.distill_temperature < float("inf"):
+            raise UsageError(f"distill_temperature must be a finite number above 0; got {self.distill_temperature}.")
+        if self.distill_features and not self.distill_from:
+            raise UsageError("distill_features compares with a teacher. Name its run with distill_from.")
         if self.accumulate > self.batch_size:
             raise UsageError(
                 f"accumulate={self.accumulate} parts of a batch of {self.batch_size} would be empty; "

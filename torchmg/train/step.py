@@ -14,6 +14,7 @@ from torchmg.train.capture import Captured
 from torchmg.train.ranks import Ranks
 from torchmg.train.recipe import Recipe
 from torchmg.train.tasks import Task
+from torchmg.train.teacher import Imitation
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -36,6 +37,7 @@ class Step:
         recipe: label smoothing, parts, clipping.
         average: the moving average, if there is one.
         batches: what turns plans into samples.
+        imitation: makes the task's loss that of distillation, if there is a teacher.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class Step:
         recipe: Recipe,
         average: Average | None,
         batches: Batches,
+        imitation: Imitation | None = None,
     ) -> None:
         self._fabric, self._model, self._network, self._optimizer = fabric, model, network, optimizer
         self._recipe, self._average, self._batches, self._ranks = recipe, average, batches, ranks
+        self._imitation = imitation
         others = norms_and_biases(model)
         self._weights = [parameter for parameter in model.parameters() if id(parameter) not in others]
         self._task, self._sums = task, torch.zeros(task.sums, dtype=torch.float64, device=fabric.device)
@@ -110,6 +114,8 @@ class Step:
         with self._fabric.no_backward_sync(self._network, enabled=processes > 1 and not synchronise):
             outputs = self._network(samples)
             loss = fit = self._task.loss(outputs, targets, self._recipe.label_smoothing)
+            if self._imitation is not None:
+                loss = fit = self._imitation(samples, outputs, fit)
             if self._recipe.time_smoothness:
                 loss = fit + self._recipe.time_smoothness * time_smoothness(self._model)
             # processes average their gradients, so each weighs its mean by its share of the batch

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torchmg.data.samples import IGNORE, DataSet
+from torchmg.train.distill import soft_target_loss
 
 
 class Metrics(NamedTuple):
@@ -50,6 +51,10 @@ class Task(Protocol):
         """Add a batch to the sums, in place and without waiting for the device; `loss` is its mean where known."""
         ...
 
+    def imitation(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """How far outputs are from a teacher's, the mean over the units of a batch; all units, labelled or not."""
+        ...
+
     def metrics(self, sums: Sequence[float]) -> Metrics:
         """Loss and scores from sums."""
         ...
@@ -75,6 +80,10 @@ class Classification:
             sums[0] += loss.double() * len(targets)
         sums[1] += len(targets)
         sums[2] += (outputs.argmax(1) == targets).sum()
+
+    def imitation(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """As `soft_target_loss`."""
+        return soft_target_loss(outputs, taught, temperature)
 
     def metrics(self, sums: Sequence[float]) -> Metrics:
         """Loss and accuracy."""
@@ -112,6 +121,10 @@ class Segmentation:
         places = torch.where(known, targets * count + outputs.argmax(1), 0).flatten()
         sums[2:].index_add_(0, places, known.flatten().to(sums.dtype))
 
+    def imitation(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """As `soft_target_loss`, over all pixels: a teacher knows those without a label too."""
+        return soft_target_loss(outputs, taught, temperature)
+
     def metrics(self, sums: Sequence[float]) -> Metrics:
         """Loss, mean intersection over union and pixel accuracy."""
         confusion = torch.tensor(sums[2:], dtype=torch.float64).view(len(self.classes), -1)
@@ -147,6 +160,10 @@ class Regression:
         sums[1] += count
         sums[2] += targets.double().sum()
         sums[3] += targets.double().square().sum()
+
+    def imitation(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """Mean squared error to the teacher's numbers, which have no temperature."""
+        return F.mse_loss(outputs, taught)
 
     def metrics(self, sums: Sequence[float]) -> Metrics:
         """Mean squared error and explained variance."""
