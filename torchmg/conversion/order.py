@@ -12,8 +12,8 @@ numbers: the same strengths give the same order.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
+from torchmg.conversion.aggregation import aggregate, group_sums, nested_order
 from torchmg.errors import ShapeError, UsageError
 from torchmg.hierarchy import check_groups
 
@@ -58,17 +58,17 @@ def group_orders(strength: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     identity = torch.arange(outputs), torch.arange(inputs)
     if groups == 1:
         return identity
-    starts = [_neighbours(outputs, groups), _aggregate(energy @ energy.T, groups)]
+    starts = [_neighbours(outputs, groups), aggregate(energy @ energy.T, groups)]
     found = [_alternate(energy, labels, groups) for labels in starts]
     # From the inputs' side the same, turned round.
-    turned = _alternate(energy.T, _aggregate(energy.T @ energy, groups), groups)
+    turned = _alternate(energy.T, aggregate(energy.T @ energy, groups), groups)
     found.append((turned[1], turned[0]))
     rows, columns = max(found, key=lambda pair: _within(energy, *pair))
     plain = _within(energy, *(_neighbours(n, groups) for n in energy.shape))
     if _within(energy, rows, columns) <= plain * (1 + _LEAST):
         return identity
-    between = _sums(_sums(energy, columns, groups).T, rows, groups)
-    rank = _nested(between + between.T).argsort()
+    between = group_sums(group_sums(energy, columns, groups).T, rows, groups)
+    rank = nested_order(between + between.T).argsort()
     return _sorted(rank[rows]), _sorted(rank[columns])
 
 
@@ -96,13 +96,13 @@ def group_order(strength: Tensor, groups: int) -> Tensor:
     mutual.fill_diagonal_(0)  # always within a group
     norms = mutual.norm(dim=1).clamp_min(1e-30).sqrt()
     plain = _neighbours(channels, groups)
-    starts = [plain, _aggregate(mutual, groups), _aggregate(mutual / norms.outer(norms), groups)]
+    starts = [plain, aggregate(mutual, groups), aggregate(mutual / norms.outer(norms), groups)]
     found = [_exchange_both(mutual, labels, groups) for labels in starts]
     labels = max(found, key=lambda labels: _within(mutual, labels, labels))
     if _within(mutual, labels, labels) <= _within(mutual, plain, plain) * (1 + _LEAST):
         return torch.arange(channels)
-    between = _sums(_sums(mutual, labels, groups).T, labels, groups)
-    return _sorted(_nested(between).argsort()[labels])
+    between = group_sums(group_sums(mutual, labels, groups).T, labels, groups)
+    return _sorted(nested_order(between).argsort()[labels])
 
 
 def _energy(strength: Tensor, groups: int) -> Tensor:
@@ -130,18 +130,13 @@ def _within(energy: Tensor, rows: Tensor, columns: Tensor) -> float:
     return energy[rows[:, None] == columns].sum().item()
 
 
-def _sums(energy: Tensor, columns: Tensor, groups: int) -> Tensor:
-    """The energy between each row and each group of columns, (rows, groups)."""
-    return energy @ one_hot(columns, groups).to(energy)
-
-
 def _alternate(energy: Tensor, rows: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Groups of rows and of columns: those of one side are assigned for the other's, in turn, while that helps."""
-    columns = _assign(_sums(energy.T, rows, groups))
+    columns = _assign(group_sums(energy.T, rows, groups))
     best = _within(energy, rows, columns)
     for _ in range(_PASSES):
-        rows = _exchange(_sums(energy, columns, groups), rows)
-        columns = _exchange(_sums(energy.T, rows, groups), columns)
+        rows = _exchange(group_sums(energy, columns, groups), rows)
+        columns = _exchange(group_sums(energy.T, rows, groups), columns)
         reached = _within(energy, rows, columns)
         if reached <= best * (1 + 1e-4):
             break
@@ -185,7 +180,7 @@ def _exchange(values: Tensor, labels: Tensor) -> Tensor:
 def _exchange_both(mutual: Tensor, labels: Tensor, groups: int) -> Tensor:
     """The same where rows and columns are the same channels, and exchanges act on each other's gains."""
     labels = labels.clone()
-    values = _sums(mutual, labels, groups)
+    values = group_sums(mutual, labels, groups)
     best = _kept(values, labels)
     for _ in range(_PASSES):
         one, other, gain = _pairs(values, labels)
@@ -232,72 +227,3 @@ def _pairs(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     first.scatter_reduce_(0, one, place, "amin").scatter_reduce_(0, other, place, "amin")
     kept = (first[one] == place) & (first[other] == place)
     return one[kept], other[kept], both[source, target][kept]
-
-
-def _aggregate(alike: Tensor, groups: int) -> Tensor:
-    """Equal groups: pairs of the most alike, pairs of pairs while sizes halve; the rest grows around seeds."""
-    size = len(alike) // groups
-    labels = torch.arange(len(alike))
-    norms = alike.diagonal().clamp_min(1e-30).sqrt()
-    alike = alike / norms.outer(norms) if bool((alike.diagonal() > 0).any()) else alike.clone()
-    while size % 2 == 0:
-        merged = _matching(alike)
-        labels, alike = merged[labels], _merge(alike, merged)
-        size //= 2
-    if size > 1:
-        merged = _grow(alike, size)
-        labels = merged[labels]
-    return labels
-
-
-def _merge(alike: Tensor, labels: Tensor) -> Tensor:
-    count = int(labels.max()) + 1
-    return _sums(_sums(alike, labels, count).T, labels, count)
-
-
-def _matching(alike: Tensor) -> Tensor:
-    """Labels of pairs: those that are each other's best first; what is left after many rounds by its number."""
-    labels, pairs = torch.full((len(alike),), -1), 0
-    alike = alike.clone()
-    alike.fill_diagonal_(-torch.inf)
-    for _ in range(_PASSES):
-        free = (labels < 0).nonzero().squeeze(1)
-        if not len(free):
-            return labels
-        best = alike[free][:, free].argmax(1)
-        one = (best[best] == torch.arange(len(free))) & (best > torch.arange(len(free)))
-        one = one.nonzero().squeeze(1)
-        if not len(one):
-            break
-        labels[free[one]] = labels[free[best[one]]] = torch.arange(pairs, pairs + len(one))
-        pairs += len(one)
-    free = (labels < 0).nonzero().squeeze(1)
-    labels[free] = pairs + torch.arange(len(free)) // 2
-    return labels
-
-
-def _grow(alike: Tensor, size: int) -> Tensor:
-    """Labels of groups of `size`: the strongest that is free and those most alike to it."""
-    labels = torch.full((len(alike),), -1)
-    strongest = alike.sum(1).argsort(descending=True, stable=True).tolist()
-    count = 0
-    for seed in strongest:
-        if labels[seed] >= 0:
-            continue
-        closeness = alike[seed].masked_fill(labels >= 0, -torch.inf)
-        closeness[seed] = torch.inf
-        labels[closeness.topk(size).indices] = count
-        count += 1
-    return labels
-
-
-def _nested(between: Tensor) -> Tensor:
-    """An order of groups in which those that are strongly coupled are neighbours, pairs of pairs where that divides."""
-    members = [[group] for group in range(len(between))]
-    while len(members) > 1 and len(members) % 2 == 0:
-        merged = _matching(between)
-        pairs: list[list[int]] = [[] for _ in range(len(members) // 2)]
-        for old, new in enumerate(merged.tolist()):
-            pairs[new] += members[old]
-        members, between = pairs, _merge(between, merged)
-    return torch.tensor([group for part in members for group in part])
