@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from torchmg.conversion.budget import Choice, choose
+from torchmg.conversion.in_order import project_in_order
 from torchmg.conversion.menu import Losses, menu
 from torchmg.conversion.messages import nothing_matched
-from torchmg.conversion.observe import Inputs, Seen, input_moments, observe
+from torchmg.conversion.observe import Inputs, Seen, observe
 from torchmg.conversion.refusals import Skip
 from torchmg.conversion.regress import batches_of, kept_norms, match, output_errors, reestimate_norms
 from torchmg.conversion.report import Change, Report
@@ -61,9 +62,9 @@ def convert(
         ratio: most parameters as a factor: 4 means at most a quarter of what the network has. One of these three, or
             none.
         warm_start: see `WarmStart`.
-        data: batches without labels, see `batches_of`. `match` needs them. With them `project` counts errors as a
-            layer's inputs let them show, the budget weighs every layer by what its error does to the network's output,
-            and the report has output errors.
+        data: batches without labels, see `batches_of`. `match` needs them. With them `project` fits layer after layer
+            to what reaches it (`project_in_order`), batch norms get new statistics, the budget weighs every layer by
+            what its error does to the network's output, and the report has output errors.
         example_input: what the network takes: a tensor, a tuple of arguments or a dict of keyword arguments. With it
             MACs are reported. By default the first of `data`.
         stem: convert also what reads the network's input.
@@ -304,28 +305,35 @@ def _apply(model: nn.Module, report: Report, batches: list[Inputs] | None, inpla
     net = model if inplace else copy.deepcopy(model)
     dense = copy.deepcopy(net) if batches is not None else net
     replaced = report.replaced
-    moments = {} if batches is None else input_moments(net, [c.site for c in replaced if c.site.shape], batches)
-    fitted, new = [], {}
+    built = []
     for change in replaced:
-        module = net.get_submodule(change.site.path)
         assert change.scheme is not None
-        unit = new[change.site.paths] = build(change.site, module, change.scheme)
-        if report.warm_start != "none" and not _is_meta(module):
-            error = project(change.site, module, unit, moments.get(change.site.path))
-            change = replace(change, fit_error=error)
-        fitted.append(change)
-    norms = kept_norms(net) if report.warm_start == "match" else {}
+        built.append((change.site, build(change.site, net.get_submodule(change.site.path), change.scheme)))
+    fits = {} if report.warm_start == "none" or _is_meta(net) else _projected(net, built, batches)
+    fitted = [replace(change, fit_error=fits.get(change.site.path)) for change in replaced]
+    new = {site.paths: unit for site, unit in built}
+    learning = batches is not None and report.warm_start != "none"
+    norms = kept_norms(net) if learning else {}
     net, undo = replace_modules(net, new)
     if batches is not None:
         pairs = [(dense.get_submodule(change.site.path), new[change.site.paths]) for change in fitted]
         if report.warm_start == "match":
             match(dense, net, pairs, batches)
+        if learning:
             reestimate_norms(net, batches)
         errors = output_errors(dense, pairs, batches)
         fitted = [replace(change, output_error=error) for change, error in zip(fitted, errors, strict=True)]
     found = {change.site.paths: change for change in fitted}
     changes = tuple(found.get(change.site.paths, change) for change in report.changes)
     return net, replace(report, changes=changes, _undo=undo, _norms=norms)
+
+
+def _projected(
+    net: nn.Module, built: Sequence[tuple[Site, nn.Module]], batches: list[Inputs] | None
+) -> dict[str, float]:
+    if batches is not None:
+        return project_in_order(net, built, batches)
+    return {site.path: project(site, net.get_submodule(site.path), unit) for site, unit in built}
 
 
 def _is_meta(module: nn.Module) -> bool:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from torchmg.conversion.sites import Site
 from torchmg.counting.macs import meta_copy
 from torchmg.errors import ShapeError, UsageError
 
@@ -142,33 +141,3 @@ def first_tensor(output: Any) -> Tensor:
         if isinstance(value, Tensor | Mapping | list | tuple):
             return first_tensor(value)
     raise UsageError(f"The network gives {type(output).__name__}, in which there is no floating tensor.")
-
-
-@torch.no_grad()
-def input_moments(model: nn.Module, sites: Sequence[Site], batches: Sequence[Inputs]) -> dict[str, Tensor]:
-    """E[x x^T] over channels, (channels, channels) in float64, of what every layer gets, over positions and samples."""
-    moments: dict[str, Tensor] = {}
-    counts: Counter[str] = Counter()
-
-    def watch(site: Site) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            del module
-            assert site.shape is not None
-            x = args[0].detach().double()
-            rows = x.reshape(-1, x.shape[-1]) if site.shape.dims == 0 else x.transpose(0, 1).flatten(1).T
-            product = rows.T @ rows
-            moments[site.path] = moments[site.path] + product if site.path in moments else product
-            counts[site.path] += len(rows)
-
-        return hook
-
-    device = next(model.parameters()).device
-    handles = [model.get_submodule(site.path).register_forward_pre_hook(watch(site)) for site in sites]
-    try:
-        with evaluating(model):
-            for inputs in batches:
-                call(model, to_device(inputs, device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {path: moment / counts[path] for path, moment in moments.items()}
