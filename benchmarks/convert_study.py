@@ -101,7 +101,7 @@ def converted(method: str) -> Callable[[nn.Module, Task, int, int], nn.Module]:
     def make(dense: nn.Module, task: Task, ratio: int, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         warm = "none" if start == "scratch" else start
-        data = task.unlabelled() if warm == "match" else None
+        data = None if warm == "none" else task.unlabelled()
         net, report = torchmg.convert(
             dense, scheme, ratio=ratio, warm_start=warm, data=data, example_input=task.train[0][:1]
         )
