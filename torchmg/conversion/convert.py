@@ -6,22 +6,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
-import torch
 from torch import nn
 
 from torchmg.conversion.budget import Choice, choose
 from torchmg.conversion.menu import Losses, menu
-from torchmg.conversion.messages import nothing_matched
-from torchmg.conversion.observe import Inputs, Seen, input_moments, observe
+from torchmg.conversion.messages import multigrid_in, nothing_matched
+from torchmg.conversion.observe import Inputs, Seen, input_moments, macs_of, observe, undisturbed
 from torchmg.conversion.refusals import Skip
-from torchmg.conversion.regress import batches_of, kept_norms, match, output_errors, reestimate_norms
+from torchmg.conversion.regress import batches_of, kept_norms, match, output_errors, reestimate_norms, restore_norms
 from torchmg.conversion.report import Change, Report
 from torchmg.conversion.schemes import MGIC, Scheme
 from torchmg.conversion.sites import Site, Where, find_sites
 from torchmg.conversion.surgery import replace_modules
 from torchmg.conversion.units import Cost, build, cost, dense_cost, ghost, refusal
 from torchmg.conversion.warm_start import project
-from torchmg.counting.report import count
 from torchmg.errors import HierarchyWarning, TorchmgError, UsageError
 from torchmg.hierarchy import check_choice
 
@@ -78,6 +76,7 @@ def convert(
         UsageError: nothing that could be converted, more than one budget, `match` without data.
         BudgetError: a budget below what the smallest sizes need; the message says what can be reached.
         ShapeError: the network does not run on `example_input`.
+        DivergedError: outputs on `data` that are not finite; the network is as it was.
     """
     scheme = MGIC() if scheme is None else scheme
     check_choice("warm_start", warm_start, get_args(WarmStart))
@@ -85,24 +84,26 @@ def convert(
     if batches is not None and example_input is None:
         example_input = batches[0]
     _check_request(model, scheme, (max_params, max_macs, ratio), warm_start, batches, example_input)
+    if _is_meta(model):
+        batches = None  # there are no values to fit
     sites, skipped = find_sites(
         model, blocks=isinstance(scheme, MGIC) and scheme.blocks, where=where, stem=stem, head=head
     )
     sites, refused = _partition(model, sites, scheme)
     skipped = [*skipped, *refused]
     if not sites:
-        raise UsageError(nothing_matched(skipped, []))
+        raise UsageError(nothing_matched(skipped, ours=multigrid_in(model)))
     seen = {} if example_input is None else observe(model, {site.path: _axis(site) for site in sites}, example_input)
     whole = _whole(model, example_input)
     limit, by = _limit(whole, max_params, max_macs, ratio)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HierarchyWarning)  # widths that halve badly are a matter of the budget here
-        losses = Losses(model, batches)
         if limit is None:
             changes = _fixed(model, sites, scheme.fixed, seen)
         else:
-            changes = _within(model, sites, scheme, seen, losses, whole, limit, by)
+            with undisturbed(model):
+                changes = _within(model, sites, scheme, seen, Losses(model, batches), whole, limit, by)
         kept = [change for change in changes if change.after.params < change.before.params or change.scheme is None]
         skipped += [_no_smaller(model, change) for change in changes if change not in kept]
         if not any(change.scheme for change in kept):
@@ -158,10 +159,11 @@ def convert_stepwise(
         raise UsageError(f"steps must be a whole number of portions, at least 1; got {steps!r}.")
     if extra := {"inplace", "dry_run"} & set(options):
         raise UsageError(f"convert_stepwise has no option {', '.join(sorted(extra))}. Leave it out.")
+    if (data := options.get("data")) is not None:
+        data = options["data"] = batches_of(data)  # it may be an iterator, and is asked for more than once
     _, report = convert(model, scheme, **options, dry_run=True)
     net = copy.deepcopy(model)
-    data = options.get("data")
-    batches = None if data is None else batches_of(data)
+    batches = None if _is_meta(model) else data
     for portion in _portions(report.replaced, steps):
         part = replace(report, changes=tuple(portion), warm_start=report.warm_start, dry_run=False)
         net, done = _apply(net, part, batches, inplace=True)
@@ -237,9 +239,7 @@ def _axis(site: Site) -> int:
 def _whole(model: nn.Module, example_input: Inputs | None) -> Cost:
     """Unique parameters of the network, and its MACs where the counter knows how to call it."""
     params = sum({id(p): p.numel() for p in model.parameters()}.values())
-    if not isinstance(example_input, torch.Tensor):
-        return Cost(params)
-    return Cost(params, count(model, tuple(example_input.shape[1:])).macs)
+    return Cost(params, 0 if example_input is None else macs_of(model, example_input))
 
 
 def _limit(
@@ -278,8 +278,8 @@ def _within(
         met = seen.get(site.path) if by == "macs" else None
         menus.append(menu(site, model.get_submodule(site.path), scheme, met, losses))
     dense = [dense_cost(site, model.get_submodule(site.path), seen.get(site.path)) for site in sites]
-    fixed = getattr(whole, by) - sum(getattr(own, by) for own in dense)
-    picks = choose(menus, limit, by=by, fixed=fixed)
+    fixed = max(getattr(whole, by) - sum(getattr(own, by) for own in dense), 0)
+    picks = choose(menus, limit, by=by, fixed=fixed, names=[site.path for site in sites])
     changes = []
     for site, before, choices, pick in zip(sites, dense, menus, picks, strict=True):
         setting, module = choices[pick].label, model.get_submodule(site.path)
@@ -301,10 +301,12 @@ def _needless(whole: Cost, limit: int, by: str) -> str:
 
 def _apply(model: nn.Module, report: Report, batches: list[Inputs] | None, inplace: bool) -> tuple[nn.Module, Report]:
     """Build, fit and put in what the report plans."""
-    net = model if inplace else copy.deepcopy(model)
-    dense = copy.deepcopy(net) if batches is not None else net
+    net = model if inplace else _copied(model, "with inplace=True no copy is made")
+    dense = net if batches is None else _copied(net, "without data no copy is kept")
     replaced = report.replaced
-    moments = {} if batches is None else input_moments(net, [c.site for c in replaced if c.site.shape], batches)
+    with undisturbed(net):
+        layers = [c.site for c in replaced if c.site.shape]
+        moments = {} if batches is None else input_moments(net, layers, batches)
     fitted, new = [], {}
     for change in replaced:
         module = net.get_submodule(change.site.path)
@@ -316,16 +318,30 @@ def _apply(model: nn.Module, report: Report, batches: list[Inputs] | None, inpla
         fitted.append(change)
     norms = kept_norms(net) if report.warm_start == "match" else {}
     net, undo = replace_modules(net, new)
-    if batches is not None:
-        pairs = [(dense.get_submodule(change.site.path), new[change.site.paths]) for change in fitted]
-        if report.warm_start == "match":
-            match(dense, net, pairs, batches)
-            reestimate_norms(net, batches)
-        errors = output_errors(dense, pairs, batches)
-        fitted = [replace(change, output_error=error) for change, error in zip(fitted, errors, strict=True)]
+    try:
+        if batches is not None:
+            pairs = [(dense.get_submodule(change.site.path), new[change.site.paths]) for change in fitted]
+            if report.warm_start == "match":
+                match(dense, net, pairs, batches)
+                reestimate_norms(net, batches)
+            errors = output_errors(dense, pairs, batches)
+            fitted = [replace(change, output_error=error) for change, error in zip(fitted, errors, strict=True)]
+    except BaseException:
+        undo.undo(net)
+        restore_norms(norms)
+        raise
     found = {change.site.paths: change for change in fitted}
     changes = tuple(found.get(change.site.paths, change) for change in report.changes)
     return net, replace(report, changes=changes, _undo=undo, _norms=norms)
+
+
+def _copied(model: nn.Module, otherwise: str) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise UsageError(
+            f"{type(model).__name__} cannot be copied; {otherwise}. copy.deepcopy says: {error}"
+        ) from error
 
 
 def _is_meta(module: nn.Module) -> bool:
