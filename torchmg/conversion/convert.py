@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -11,7 +12,7 @@ from torch import nn
 from torchmg.conversion.budget import Choice, choose
 from torchmg.conversion.menu import Losses, menu
 from torchmg.conversion.messages import multigrid_in, nothing_matched
-from torchmg.conversion.observe import Inputs, Seen, input_moments, macs_of, observe, undisturbed
+from torchmg.conversion.observe import Inputs, Seen, copied, input_moments, macs_of, observe, undisturbed
 from torchmg.conversion.refusals import Skip
 from torchmg.conversion.regress import batches_of, kept_norms, match, output_errors, reestimate_norms, restore_norms
 from torchmg.conversion.report import Change, Report
@@ -107,7 +108,8 @@ def convert(
         kept = [change for change in changes if change.after.params < change.before.params or change.scheme is None]
         skipped += [_no_smaller(model, change) for change in changes if change not in kept]
         if not any(change.scheme for change in kept):
-            raise UsageError(nothing_matched(skipped, sites) if limit is None else _needless(whole, limit, by))
+            nothing = nothing_matched(skipped, sites, ours=multigrid_in(model))
+            raise UsageError(nothing if limit is None else _needless(whole, limit, by))
         after = Cost(
             whole.params + sum(c.after.params - c.before.params for c in kept),
             whole.macs + sum(c.after.macs - c.before.macs for c in kept) if whole.macs else 0,
@@ -172,16 +174,12 @@ def convert_stepwise(
 
 def _portions(changes: Sequence[Change], steps: int) -> Iterator[list[Change]]:
     """The changes from last to first, in runs of about equally many parameters."""
-    whole, done, portion = sum(change.before.params for change in changes), 0, []
-    number = 1
+    whole, done, portions = sum(change.before.params for change in changes), 0, defaultdict[int, list[Change]](list)
     for change in reversed(changes):
-        portion.append(change)
+        middle = done + change.before.params / 2
+        portions[int(middle * steps / whole)].append(change)
         done += change.before.params
-        if done * steps >= whole * number:
-            yield portion
-            portion, number = [], max(number + 1, done * steps // whole + 1)
-    if portion:
-        yield portion
+    yield from portions.values()
 
 
 def _check_request(
@@ -301,8 +299,8 @@ def _needless(whole: Cost, limit: int, by: str) -> str:
 
 def _apply(model: nn.Module, report: Report, batches: list[Inputs] | None, inplace: bool) -> tuple[nn.Module, Report]:
     """Build, fit and put in what the report plans."""
-    net = model if inplace else _copied(model, "with inplace=True no copy is made")
-    dense = net if batches is None else _copied(net, "without data no copy is kept")
+    net = model if inplace else copied(model, "with inplace=True no copy is made")
+    dense = net if batches is None else copied(net, "without data no copy is kept")
     replaced = report.replaced
     with undisturbed(net):
         layers = [c.site for c in replaced if c.site.shape]
@@ -333,15 +331,6 @@ def _apply(model: nn.Module, report: Report, batches: list[Inputs] | None, inpla
     found = {change.site.paths: change for change in fitted}
     changes = tuple(found.get(change.site.paths, change) for change in report.changes)
     return net, replace(report, changes=changes, _undo=undo, _norms=norms)
-
-
-def _copied(model: nn.Module, otherwise: str) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except (RuntimeError, TypeError, NotImplementedError) as error:
-        raise UsageError(
-            f"{type(model).__name__} cannot be copied; {otherwise}. copy.deepcopy says: {error}"
-        ) from error
 
 
 def _is_meta(module: nn.Module) -> bool:

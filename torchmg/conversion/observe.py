@@ -126,10 +126,27 @@ def tried(model: nn.Module, example_input: Inputs, use: Callable[[nn.Module, Inp
         device = place(model)
         if device.type == "meta" or any(x.is_meta for x in tensors_in(example_input)):
             raise ShapeError(f"{type(model).__name__} does not run on this example_input: {error}") from error
+    real = copied(model, "without example_input and data none is needed").eval()
     try:
-        return use(copy.deepcopy(model).eval(), to_device(example_input, device))
+        return use(real, to_device(example_input, device))
     except Exception as error:
         raise ShapeError(f"{type(model).__name__} does not run on this example_input: {error}") from error
+
+
+def copied(model: nn.Module, otherwise: str) -> nn.Module:
+    """A copy of a network.
+
+    Args:
+        model: the network.
+        otherwise: what to do if there can be none, as the end of "... cannot be copied; ".
+
+    Raises:
+        UsageError: the network cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise UsageError(f"{type(model).__name__} cannot be copied; {otherwise}. The reason: {error}") from error
 
 
 def first_input(args: Sequence[Any], named: Mapping[str, Any]) -> Tensor:

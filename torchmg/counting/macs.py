@@ -133,7 +133,8 @@ def _by_formula(counter: _MacCounter, path: str, coupling: ChannelCoupling) -> N
             out = apply(*args, **kwargs)
             counter.inside -= 1
             if not counter.inside:
-                macs = coupling.macs(*(args[0], out)[fine].shape[2:])
+                x = args[0] if args else next(iter(kwargs.values()))
+                macs = coupling.macs(*(x, out)[fine].shape[2:])
                 counter.macs[path] += macs
                 counter.couplings += macs
             return out
