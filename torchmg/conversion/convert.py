@@ -5,11 +5,12 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import floor
 from typing import Any, Literal, get_args
 
 from torch import nn
 
-from torchmg.conversion.budget import Choice, choose
+from torchmg.conversion.budget import Choice, choose, minimum
 from torchmg.conversion.menu import Losses, menu
 from torchmg.conversion.messages import multigrid_in, nothing_matched
 from torchmg.conversion.observe import Inputs, Seen, copied, input_moments, macs_of, observe, undisturbed
@@ -21,7 +22,7 @@ from torchmg.conversion.sites import Site, Where, find_sites
 from torchmg.conversion.surgery import replace_modules
 from torchmg.conversion.units import Cost, build, cost, dense_cost, ghost, refusal
 from torchmg.conversion.warm_start import project
-from torchmg.errors import HierarchyWarning, TorchmgError, UsageError
+from torchmg.errors import BudgetError, HierarchyWarning, TorchmgError, UsageError
 from torchmg.hierarchy import check_choice
 
 WarmStart = Literal["project", "match", "none"]
@@ -277,7 +278,12 @@ def _within(
         menus.append(menu(site, model.get_submodule(site.path), scheme, met, losses))
     dense = [dense_cost(site, model.get_submodule(site.path), seen.get(site.path)) for site in sites]
     fixed = max(getattr(whole, by) - sum(getattr(own, by) for own in dense), 0)
-    picks = choose(menus, limit, by=by, fixed=fixed, names=[site.path for site in sites])
+    try:
+        picks = choose(menus, limit, by=by, fixed=fixed, names=[site.path for site in sites])
+    except BudgetError as error:
+        factor = floor(100 * getattr(whole, by) / max(minimum(menus, by, fixed), 1)) / 100
+        hint = f" As a factor of what the network has: ratio={factor}." if by == "params" and factor > 1 else ""
+        raise BudgetError(f"{error}{hint}") from None
     changes = []
     for site, before, choices, pick in zip(sites, dense, menus, picks, strict=True):
         setting, module = choices[pick].label, model.get_submodule(site.path)
