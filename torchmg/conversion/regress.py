@@ -13,9 +13,11 @@ from torchmg.conversion.observe import Inputs, call, evaluating, place, recorded
 from torchmg.errors import DivergedError, UsageError
 
 STEPS = 200
-"""Batches that units learn from, half of them with the dense network's features and half with their own."""
+"""Batches that units learn from, the second half of them with their own features beside the dense network's."""
 RATE = 3e-3
 """Adam's first rate, which falls to zero as a half cosine; the losses are relative, so it fits any width."""
+Recorded = list[tuple[Tensor, Tensor]]
+"""Inputs and outputs of a module, call by call."""
 
 
 def batches_of(data: Iterable[Any]) -> list[Inputs]:
@@ -50,8 +52,9 @@ def match(
 ) -> None:
     """Regress every unit on its original, all at once: each step runs the dense network once and every unit once.
 
-    In the first half of the steps a unit gets what its original got; in the second what reaches it in the converted
-    network, errors of the units before it included, and still has to give what the original gave. The loss of a unit is
+    In the first half of the steps a unit gets what its original got; in the second also what reaches it in
+    the converted network, errors of the units before it included, and still has to give what the original gave. With
+    the latter alone units forget the former on few data, and the network's output is farther off. The loss of a unit is
     its squared error relative to the original's squared output, so that no layer counts more for being loud.
 
     Units learn in float32 at least, and frozen ones too; type and freezing are theirs again after. Units that are never
@@ -81,23 +84,30 @@ def match(
             inputs = to_device(batches[step % len(batches)], device)
             with torch.no_grad(), recorded(originals) as targets:
                 call(dense, inputs)
-            given = targets
+            given = [targets]
             if step >= steps // 2:
                 _hand_in(learners, units)
-                with torch.no_grad(), recorded(units, outputs=False) as given:
+                with torch.no_grad(), recorded(units, outputs=False) as reached:
                     call(converted, inputs)
+                given.append(reached)
             optimizer.zero_grad(set_to_none=True)
             with torch.enable_grad():
-                for learner, asked, wanted in zip(learners, given, targets, strict=True):
+                for learner, wanted, *asked in zip(learners, targets, *given, strict=True):
                     with norms_learning(learner):
-                        for (x, _), (_, y) in zip(asked, wanted, strict=True):
-                            loss = relative_error(learner(_single(x)), _single(y))
-                            if not torch.isfinite(loss):
-                                raise DivergedError("The warm start diverged: an output is no finite number.")
-                            loss.backward()
+                        _learn(learner, wanted, asked)
             optimizer.step()
             schedule.step()
     _hand_in(learners, units)
+
+
+def _learn(learner: nn.Module, wanted: Recorded, asked: Sequence[Recorded]) -> None:
+    """Add the gradients of one unit's loss, the mean over the kinds of inputs that it is `asked` for."""
+    for inputs in asked:
+        for (x, _), (_, y) in zip(inputs, wanted, strict=True):
+            loss = relative_error(learner(_single(x)), _single(y)) / len(asked)
+            if not torch.isfinite(loss):
+                raise DivergedError("The warm start diverged: an output is no finite number. Are there NaNs in data?")
+            loss.backward()
 
 
 def _learner(unit: nn.Module) -> nn.Module:
