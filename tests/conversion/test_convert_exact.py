@@ -34,7 +34,7 @@ def multigrid_as_dense(layer: Dense, levels: int, permuted: bool) -> Dense:
         nn.init.normal_(transfer.get_parameter("rows"))
     if permuted:
         for level, part in enumerate(source.levels):  # the finer the stronger, or no order is better than another
-            part.get_parameter("weight").mul_(10.0**-level)
+            part.get_parameter("weight").mul_(100.0**-level)
     weight = source.dense_weight()
     weight /= weight.norm() / shape.out_channels**0.5
     if permuted:
@@ -75,8 +75,8 @@ def trained() -> tuple[nn.Module, Tensor]:
         *(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)),
     )
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3, weight_decay=1e-4)
-    for step in range(90):
-        at = torch.arange(step * 64, step * 64 + 64) % len(images)
+    for step in range(100):
+        at = torch.arange(step * 32, step * 32 + 32) % len(images)
         optimizer.zero_grad()
         F.cross_entropy(net(images[at]), labels[at]).backward()
         optimizer.step()
@@ -87,7 +87,7 @@ def trained() -> tuple[nn.Module, Tensor]:
 def at_a_quarter(warm_start: Any) -> tuple[Report, float]:
     """The conversion to a quarter of the parameters, and the error of its output on pictures not fitted to."""
     dense, images = trained()
-    net, report = convert(dense, ratio=4, warm_start=warm_start, data=list(images[:192].split(64)))
+    net, report = convert(dense, ratio=4, warm_start=warm_start, data=list(images[:192].split(32)))
     with torch.no_grad():
         return report, ((net.eval()(images[192:]) - dense(images[192:])).norm() / dense(images[192:]).norm()).item()
 
