@@ -24,7 +24,6 @@ from torchmg.errors import BudgetError, ShapeError, TorchmgError, UsageError
 from torchmg.nn.additive import MultigridLayer
 from torchmg.nn.coupling import ChannelCoupling
 
-
 CONVS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 BATCH_NORMS: dict[int, Any] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
