@@ -33,7 +33,7 @@ from torchmg.train.environment import environment
 
 MODEL: tuple[str, dict[str, Any]] = ("resnet18_cifar", {"width": 0.25, "in_channels": 1, "num_classes": 10})
 RATIOS = (4, 8)
-EPOCHS, TUNING = 6, 3
+EPOCHS, TUNING = 4, 3
 BATCH, RATE, TUNING_RATE = 128, 0.1, 0.05
 UNLABELLED = 1024
 METHODS = ("match", "project", "none", "match layers", "project layers", "none layers")
@@ -143,7 +143,10 @@ def factorised(dense: nn.Module, task: Task, ratio: int, seed: int) -> nn.Module
     net = copy.deepcopy(dense)
     sites, _ = find_sites(net, blocks=False)
     layers = {site.paths: net.get_submodule(site.path) for site in sites}
-    parts = {paths: torch.linalg.svd(m.weight.detach().flatten(1).double(), full_matrices=False) for paths, m in layers.items()}
+    parts = {
+        paths: torch.linalg.svd(m.weight.detach().flatten(1).double(), full_matrices=False)
+        for paths, m in layers.items()
+    }
     cost = {paths: sum(m.weight.flatten(1).shape) for paths, m in layers.items()}
     gain = {
         paths: (s.square() / s.square().sum() / cost[paths]).tolist() for paths, (_, s, _) in parts.items()

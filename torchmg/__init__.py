@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from torchmg import nn
     from torchmg.comparison import compare
     from torchmg.conversion.convert import apply_plan, convert, convert_stepwise
+    from torchmg.conversion.hub import push_to_hub
     from torchmg.conversion.report import Report
     from torchmg.conversion.schemes import MGIC, Circulant, Lean
+    from torchmg.conversion.share import from_pretrained, save_pretrained
     from torchmg.counting.report import Count, count
     from torchmg.data.sets import load
     from torchmg.errors import TorchmgError
@@ -44,10 +46,13 @@ _HOMES = {
     "evaluate": "train.evaluate",
     "export": "exporting.export",
     "fit": "train.loop",
+    "from_pretrained": "conversion.share",
     "info": "models.info",
     "list_models": "models.registry",
     "load": "data.sets",
+    "push_to_hub": "conversion.hub",
     "recipe": "train.recipe",
+    "save_pretrained": "conversion.share",
     "register_with_timm": "models.timm_bridge",
 }
 
@@ -70,12 +75,15 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "from_pretrained",
     "info",
     "list_models",
     "load",
     "nn",
+    "push_to_hub",
     "recipe",
     "register_with_timm",
+    "save_pretrained",
 ]
 
 

@@ -34,7 +34,7 @@ Drawn = tuple[nn.Module, Tensor]
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps of matching show what is asked here."""
-    monkeypatch.setattr("torchmg.conversion.convert.match", partial(match, steps=4))
+    monkeypatch.setattr("torchmg.conversion.carry_out.match", partial(match, steps=4))
 
 
 class Plus(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torchmg import MGIC
 from torchmg.conversion.convert import convert
-from torchmg.conversion.observe import evaluating, input_moments, observe, recorded, undisturbed
+from torchmg.conversion.observe import evaluating, observe, recorded, undisturbed
 from torchmg.conversion.regress import match, output_errors, reestimate_norms
 from torchmg.conversion.sites import find_sites
 from torchmg.errors import DivergedError
@@ -20,7 +20,7 @@ SIZES = MGIC(group_size=4, coarsest=8)
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps show what is asked here."""
-    monkeypatch.setattr("torchmg.conversion.convert.match", partial(match, steps=16))
+    monkeypatch.setattr("torchmg.conversion.carry_out.match", partial(match, steps=16))
 
 
 def convolutional(width: int = 16) -> nn.Sequential:
@@ -90,18 +90,10 @@ def test_a_users_hooks_are_part_of_what_is_learnt() -> None:
     assert report.replaced[0].output_error < projected.replaced[0].output_error
 
 
-def test_moments_and_sizes_are_of_all_calls() -> None:
+def test_sizes_are_of_all_calls() -> None:
     net = Named().eval()
     sites, _ = find_sites(net, stem=True, head=True)
     x = torch.randn(6, 8)
-    moments = input_moments(net, sites, [x[:2], x[2:]])
-    assert set(moments) == {"embed", "twice", "named", "out"}
-    z = x.double()
-    assert torch.allclose(moments["embed"], z.T @ z / 6)
-    with torch.no_grad():
-        first = net.norm(net.embed(x))
-        both = torch.cat([first, net.twice(first).relu()]).double()
-    assert torch.allclose(moments["twice"], both.T @ both / 12, atol=1e-6)
     seen = observe(net, {site.path: -1 for site in sites}, x)
     assert {path: met.inside for path, met in seen.items()} == {
         "embed": 1,

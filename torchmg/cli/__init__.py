@@ -24,6 +24,7 @@ COMMANDS = {
         "train": "train a recipe, or continue a run",
         "queue": "train many recipes within an allowance of time, and go on elsewhere",
         "eval": "loss and accuracy of a trained run",
+        "convert": "your network's dense layers and blocks into multigrid ones, within a budget",
         "compare": "train models alike, set them side by side, draw the trade-off",
         "plot": "learning curves, trade-offs and hierarchies as pictures",
     },

@@ -26,10 +26,10 @@ def main(arguments: Sequence[str]) -> int:
     """Count a model."""
     args = tyro.cli(Arguments, args=arguments, prog="torchmg count")
     args.model.check_name()
+    from torchmg.conversion.share import network
     from torchmg.counting.report import count
-    from torchmg.models.user import build
 
-    model = build(args.model.model, **args.model.given())
+    model = network(args.model.model, **args.model.given())
     counted = count(model, args.input or args.model.default_input(model), args.model.model)
     more = {"input": counted.input, "parameters": counted.parameters, "macs": counted.macs}
     args.output.give(counted.table(args.by), **more)

@@ -9,6 +9,7 @@ import tyro
 
 from torchmg.cli.model import ModelArguments
 from torchmg.cli.output import Output
+from torchmg.cli.runs import is_run, trained
 from torchmg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ class Arguments:
 def main(arguments: Sequence[str]) -> int:
     """Export a model or a run."""
     args = tyro.cli(Arguments, args=arguments, prog="torchmg export")
-    is_run = _is_run(args.model.model)
-    if is_run and args.model.given():
+    run = is_run(args.model.model)
+    if run and args.model.given():
         raise UsageError(f"A run is exported as it is, so leave away {', '.join(args.model.given())}.")
-    if not is_run:
+    if not run:
         args.model.check_name()
     from torchmg.exporting.export import export
 
-    model, shape, about = _run(Path(args.model.model), args.data_dir) if is_run else _untrained(args)
+    model, shape, about = trained(Path(args.model.model), args.data_dir) if run else _untrained(args)
     exported = export(model, args.out, args.input or shape, about)
     more = {"file": str(exported.path), "format": exported.format, "opset": exported.opset, "bytes": exported.bytes}
     more |= {"input": exported.input, "dtype": exported.dtype, "versions": exported.versions, "about": about}
@@ -55,43 +56,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _is_run(name: str) -> bool:
-    """Whether a folder is meant: models have no slash in their names, and those of the catalogue come first."""
-    from torchmg.models.catalog import MODELS
-
-    return name not in MODELS and ".py:" not in name and (Path(name).is_dir() or len(Path(name).parts) > 1)
-
-
 def _untrained(args: Arguments) -> tuple["nn.Module", tuple[int, ...], dict[str, Any]]:
     """A model with random weights, the shape of its samples, and what its file says about it."""
     import torch
 
-    from torchmg.models.user import build
+    from torchmg.conversion.share import network
 
     torch.manual_seed(args.seed)
     name, options = args.model.model, args.model.given()
     who = "as the factory made them" if ".py:" in name else f"random, seed {args.seed}: the model is not trained"
-    model = build(name, **options)
+    model = network(name, **options)
     return model, args.model.default_input(model), {"model": name, "options": options, "weights": who}
-
-
-def _run(path: Path, data_dir: Path | None) -> tuple["nn.Module", tuple[int, ...], dict[str, Any]]:
-    """A run's model with its last weights, the shape of its data, and what its file says about it."""
-    from torchmg.train.folder import RunFolder
-    from torchmg.train.model import data_for, model_for
-
-    run = RunFolder.existing(path)
-    recipe = run.recipe()
-    data = data_for(recipe, data_dir)
-    model = model_for(recipe, data)
-    run.read_weights(model)
-    options = recipe.options.given()
-    about = {
-        "model": recipe.model,
-        "options": options,
-        "weights": f"the last of {path.name}",
-        "recipe": recipe.to_json(),
-    }
-    about |= {"classes": list(data.classes)}
-    about |= {name: list(getattr(data, name)) for name in ("mean", "std") if hasattr(data, name)}
-    return model, data.shape, about

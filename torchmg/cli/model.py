@@ -12,34 +12,50 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ModelArguments:
-    """A model."""
+class NamedModel:
+    """A model by name, with the sizes that every model has."""
 
     model: Annotated[str, tyro.conf.Positional]
-    """A name that `torchmg list` shows, timm:NAME, torchvision:NAME, or path/to/file.py:factory."""
+    """A name that `torchmg list` shows, timm:NAME, torchvision:NAME, path/to/file.py:factory, or archive:FOLDER of a
+    saved network."""
     num_classes: int | None = None
     """Classes of the head (default: the model's own)."""
     in_channels: int | None = None
     """Channels of the images (default: the model's own)."""
-    options: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ModelOptions)
 
-    def given(self) -> dict[str, Any]:
-        """Only the options that were set."""
+    def sizes(self) -> dict[str, Any]:
+        """Only the sizes that were set."""
         sizes = {"num_classes": self.num_classes, "in_channels": self.in_channels}
-        return {**{key: value for key, value in sizes.items() if value is not None}, **self.options.given()}
+        return {key: value for key, value in sizes.items() if value is not None}
 
     def check_name(self) -> None:
         """Reject an unknown name of the catalogue before torch is imported."""
         from torchmg.models.catalog import find
-        from torchmg.models.libraries import library_of
+        from torchmg.models.libraries import is_outside
 
-        if ".py:" not in self.model and not library_of(self.model):
+        if not is_outside(self.model):
             find(self.model)
 
     def default_input(self, model: "nn.Module") -> tuple[int, ...]:
         """Shape of one sample of the built model: what it or the catalogue says, with the channels asked for."""
-        from torchmg.models.libraries import INPUT, library_of
+        from torchmg.conversion.archive import read_about
+        from torchmg.models.libraries import ARCHIVE, INPUT, library_of
         from torchmg.models.outside import input_of
 
-        shape = input_of(model, self.model) or (INPUT if library_of(self.model) else (3, 32, 32))
-        return (self.in_channels or shape[0], *shape[1:])
+        spec, channels = self.model, self.in_channels
+        if spec.startswith(ARCHIVE):
+            about = read_about(spec.removeprefix(ARCHIVE))
+            spec, channels = about.base or "", about.options.get("in_channels")
+        shape = input_of(model, spec) or (INPUT if library_of(spec) else (3, 32, 32))
+        return (channels or shape[0], *shape[1:])
+
+
+@dataclass(frozen=True)
+class ModelArguments(NamedModel):
+    """A model."""
+
+    options: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ModelOptions)
+
+    def given(self) -> dict[str, Any]:
+        """Only the options that were set."""
+        return self.sizes() | self.options.given()

@@ -11,17 +11,17 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from torchmg.conversion.budget import Choice, choose, minimum
+from torchmg.conversion.carry_out import carry_out
 from torchmg.conversion.menu import Losses, menu
 from torchmg.conversion.messages import multigrid_in, nothing_matched
-from torchmg.conversion.observe import Inputs, Seen, copied, input_moments, macs_of, observe, undisturbed
+from torchmg.conversion.observe import Inputs, Seen, is_meta, macs_of, observe, undisturbed
 from torchmg.conversion.refusals import Skip
-from torchmg.conversion.regress import batches_of, kept_norms, match, output_errors, reestimate_norms, restore_norms
+from torchmg.conversion.regress import batches_of
 from torchmg.conversion.report import Change, Report
 from torchmg.conversion.schemes import MGIC, Scheme
 from torchmg.conversion.sites import Site, Where, find_sites
 from torchmg.conversion.surgery import replace_modules
 from torchmg.conversion.units import Cost, build, cost, dense_cost, ghost, refusal
-from torchmg.conversion.warm_start import project
 from torchmg.errors import BudgetError, HierarchyWarning, TorchmgError, UsageError
 from torchmg.hierarchy import check_choice
 
@@ -61,9 +61,9 @@ def convert(
         ratio: most parameters as a factor: 4 means at most a quarter of what the network has. One of these three, or
             none.
         warm_start: see `WarmStart`.
-        data: batches without labels, see `batches_of`. `match` needs them. With them `project` counts errors as a
-            layer's inputs let them show, the budget weighs every layer by what its error does to the network's output,
-            and the report has output errors.
+        data: batches without labels, see `batches_of`. `match` needs them. With them `project` fits layer after layer
+            to what reaches it (`project_in_order`), batch norms get new statistics, the budget weighs every layer by
+            what its error does to the network's output, and the report has output errors.
         example_input: what the network takes: a tensor, a tuple of arguments or a dict of keyword arguments. With it
             MACs are reported. By default the first of `data`.
         stem: convert also what reads the network's input.
@@ -86,7 +86,7 @@ def convert(
     if batches is not None and example_input is None:
         example_input = batches[0]
     _check_request(model, scheme, (max_params, max_macs, ratio), warm_start, batches, example_input)
-    if _is_meta(model):
+    if is_meta(model):
         batches = None  # there are no values to fit
     sites, skipped = find_sites(
         model, blocks=isinstance(scheme, MGIC) and scheme.blocks, where=where, stem=stem, head=head
@@ -118,7 +118,7 @@ def convert(
         report = Report(type(model).__name__, tuple(kept), tuple(skipped), whole, after, warm_start, dry_run)
         if dry_run:
             return model, report
-        return _apply(model, report, batches, inplace)
+        return carry_out(model, report, batches, inplace)
 
 
 def apply_plan(model: nn.Module, plan: dict[str, Any]) -> nn.Module:
@@ -166,10 +166,10 @@ def convert_stepwise(
         data = options["data"] = batches_of(data)  # it may be an iterator, and is asked for more than once
     _, report = convert(model, scheme, **options, dry_run=True)
     net = copy.deepcopy(model)
-    batches = None if _is_meta(model) else data
+    batches = None if is_meta(model) else data
     for portion in _portions(report.replaced, steps):
         part = replace(report, changes=tuple(portion), warm_start=report.warm_start, dry_run=False)
-        net, done = _apply(net, part, batches, inplace=True)
+        net, done = carry_out(net, part, batches, inplace=True)
         yield net, done
 
 
@@ -301,43 +301,3 @@ def _no_smaller(model: nn.Module, change: Change) -> Skip:
 
 def _needless(whole: Cost, limit: int, by: str) -> str:
     return f"The network is within the budget as it is: {getattr(whole, by):,} {by} of at most {limit:,}."
-
-
-def _apply(model: nn.Module, report: Report, batches: list[Inputs] | None, inplace: bool) -> tuple[nn.Module, Report]:
-    """Build, fit and put in what the report plans."""
-    net = model if inplace else copied(model, "with inplace=True no copy is made")
-    dense = net if batches is None else copied(net, "without data no copy is kept")
-    replaced = report.replaced
-    with undisturbed(net):
-        layers = [c.site for c in replaced if c.site.shape]
-        moments = {} if batches is None else input_moments(net, layers, batches)
-    fitted, new = [], {}
-    for change in replaced:
-        module = net.get_submodule(change.site.path)
-        assert change.scheme is not None
-        unit = new[change.site.paths] = build(change.site, module, change.scheme)
-        if report.warm_start != "none" and not _is_meta(module):
-            error = project(change.site, module, unit, moments.get(change.site.path))
-            change = replace(change, fit_error=error)
-        fitted.append(change)
-    norms = kept_norms(net) if report.warm_start == "match" else {}
-    net, undo = replace_modules(net, new)
-    try:
-        if batches is not None:
-            pairs = [(dense.get_submodule(change.site.path), new[change.site.paths]) for change in fitted]
-            if report.warm_start == "match":
-                match(dense, net, pairs, batches)
-                reestimate_norms(net, batches)
-            errors = output_errors(dense, pairs, batches)
-            fitted = [replace(change, output_error=error) for change, error in zip(fitted, errors, strict=True)]
-    except BaseException:
-        undo.undo(net)
-        restore_norms(norms)
-        raise
-    found = {change.site.paths: change for change in fitted}
-    changes = tuple(found.get(change.site.paths, change) for change in report.changes)
-    return net, replace(report, changes=changes, _undo=undo, _norms=norms)
-
-
-def _is_meta(module: nn.Module) -> bool:
-    return any(parameter.is_meta for parameter in module.parameters())

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from torchmg.conversion.sites import Site
 from torchmg.counting.macs import call_macs, meta_copy
-from torchmg.errors import DivergedError, ShapeError, UsageError
+from torchmg.errors import ShapeError, UsageError
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 """What a network is called with: one tensor, positional arguments, or keyword arguments."""
@@ -215,47 +214,6 @@ def first_tensor(output: Any) -> Tensor:
     raise UsageError(f"The network gives {type(output).__name__}, in which there is no floating tensor.")
 
 
-@torch.no_grad()
-def input_moments(model: nn.Module, sites: Sequence[Site], batches: Sequence[Inputs]) -> dict[str, Tensor]:
-    """E[x x^T] over channels, (channels, channels) in float64, of what every layer gets, over positions and samples.
-
-    Layers that are never called have none.
-
-    Raises:
-        DivergedError: inputs that are not finite.
-    """
-    moments: dict[str, Tensor] = {}
-    counts: Counter[str] = Counter()
-
-    def watch(site: Site) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-            del module
-            assert site.shape is not None
-            x = first_input(args, named).detach().double()
-            rows = x.reshape(-1, x.shape[-1]) if site.shape.dims == 0 else x.transpose(0, 1).flatten(1).T
-            product = rows.T @ rows
-            moments[site.path] = moments[site.path] + product if site.path in moments else product
-            counts[site.path] += len(rows)
-
-        return hook
-
-    device = place(model)
-    handles = [
-        model.get_submodule(site.path).register_forward_pre_hook(watch(site), with_kwargs=True) for site in sites
-    ]
-    try:
-        with evaluating(model):
-            for inputs in batches:
-                call(model, to_device(inputs, device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    for path, moment in moments.items():
-        if not bool(torch.isfinite(moment).all()):
-            raise DivergedError(f"What reaches '{path}' on `data` is not finite. Are there NaNs in the data?")
-    return {path: moment / max(counts[path], 1) for path, moment in moments.items()}
-
-
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """What is drawn inside, on the CPU and on the network's device, leaves the generators outside as they were."""
@@ -267,6 +225,11 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 def place(model: nn.Module) -> torch.device:
     """The device of a network: that of its first parameter or buffer."""
     return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+
+
+def is_meta(model: nn.Module) -> bool:
+    """Whether a network, or part of it, has no values."""
+    return any(parameter.is_meta for parameter in model.parameters())
 
 
 def tensors_in(inputs: Any) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmg.conversion.block import MultigridBlock
+from torchmg.conversion.compensate import compensated
 from torchmg.conversion.factor import factorise
 from torchmg.conversion.narrow import copy_part
 from torchmg.conversion.order import group_order
@@ -20,12 +21,19 @@ from torchmg.nn.layer_shape import Dense, dense_kernel
 
 
 @torch.no_grad()
-def project(site: Site, module: nn.Module, unit: nn.Module, moment: Tensor | None = None) -> float:
+def project(site: Site, module: nn.Module, unit: nn.Module, moments: tuple[Tensor, Tensor] | None = None) -> float:
     """Fill a fresh unit with what it can hold of its original.
 
     A layer's unit gets the nearest kernel in the Frobenius norm and the bias. A block's gets, on the finest level, the
     block itself with its kernels cut to their groups, after its channels were sorted; coarser levels stay as drawn and
     are silent at first, see `MultigridBlock`.
+
+    Args:
+        site: the layer or block.
+        module: the original; it is not changed.
+        unit: what `build` made for it.
+        moments: E[x z^T] and E[z z^T], (in, in), of what a layer got in the original network and gets now: the kernel
+            is compensated for the difference, and errors count as the inputs let them show. Not for blocks.
 
     Returns:
         ||W - W'|| / ||W||; of a block over all kernels of its dense layers together, on the finest level.
@@ -34,9 +42,11 @@ def project(site: Site, module: nn.Module, unit: nn.Module, moment: Tensor | Non
         return _project_block(site, module, unit)
     layer = _dense(module)
     weight = dense_kernel(layer)
+    if moments is not None:
+        weight = compensated(weight, *moments)
     inner = unit.coupling if isinstance(unit, OnLastAxis) else unit
     if isinstance(inner, MultigridLayer):
-        error = project_layer(weight, inner, input_moment=moment)
+        error = project_layer(weight, inner, input_moment=None if moments is None else moments[1])
     else:
         assert isinstance(inner, ChannelCoupling)
         error = project_coupling(weight if weight.dim() > 2 else weight[..., None], inner)

@@ -83,6 +83,8 @@ class Measured:
         ours = asdict(self.recipe)
         without_effect = {"epochs", *(("milestones", "gamma") if self.recipe.schedule == "cosine" else ())}
         found = [f"{key} {ours[key]}" for key in training if key not in without_effect and ours[key] != training[key]]
+        # No paper of ours does either, so no table asks for it.
+        found += [f"{key} {ours[key]}" for key in ("distill_from", "start_from") if ours[key]]
         whole = training.get("epochs")
         if whole is None:
             return [f"{ours['epochs']} epochs", *found]

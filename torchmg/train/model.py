@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from torchmg.conversion.share import check_outputs, network
 from torchmg.data.arrays import ArraySet
 from torchmg.data.fewer import FewerToTrain
 from torchmg.data.folds import folded
@@ -15,7 +16,7 @@ from torchmg.data.samples import DataSet, Preparation
 from torchmg.data.segmentation import SegmentationSet
 from torchmg.data.sets import load
 from torchmg.errors import UsageError
-from torchmg.models.user import build
+from torchmg.models.libraries import ARCHIVE
 from torchmg.train.layout import FORMATS
 from torchmg.train.recipe import FOLDS, Recipe
 
@@ -39,9 +40,15 @@ def preparation_for(recipe: Recipe, data: DataSet) -> Preparation:
 
 
 def model_for(recipe: Recipe, data: DataSet) -> nn.Module:
-    """The recipe's model with a head for the data's classes and a stem for its channels, randomly initialised."""
+    """The recipe's model with a head for the data's classes and a stem for its channels, randomly initialised.
+
+    An archive comes with its weights; that its sizes are the data's is checked.
+    """
     sizes = {"num_classes": data.num_classes, "in_channels": data.shape[0]}
-    return build(recipe.model, **sizes, **recipe.options.given())
+    model = network(recipe.model, **sizes, **recipe.options.given())
+    if recipe.model.startswith(ARCHIVE):
+        check_outputs(model, recipe.model, data.shape, data.num_classes)
+    return model
 
 
 def placed(model: nn.Module, recipe: Recipe, layout: str, device: torch.device, processes: int) -> nn.Module:

@@ -16,7 +16,7 @@ from torchmg.data.names import DATASETS, SETS, TASKS
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
 from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import MODELS, find
-from torchmg.models.libraries import library_of
+from torchmg.models.libraries import is_outside
 from torchmg.models.options import ModelOptions
 from torchmg.train.files import read_text
 from torchmg.train.settings import Training
@@ -36,7 +36,8 @@ class Recipe(Training):
     """
 
     model: str = "mgic_resnet20"
-    """A model of the catalogue, timm:NAME, torchvision:NAME, or path/to/file.py:factory."""
+    """A model of the catalogue, timm:NAME, torchvision:NAME, path/to/file.py:factory, or archive:FOLDER, a saved
+    network with its weights."""
     data: str = "digits"
     """A data set of `torchmg.data.DATASETS`."""
     subset: int = 0
@@ -70,8 +71,7 @@ class Recipe(Training):
             raise UsageError(f"crop={self.crop} is for picture folders, or needs augment=scale_crop_flip.")
         if self.fold is not None and (info.task != "regress" or self.fold not in range(FOLDS)):
             raise UsageError(f"fold must be 0 to {FOLDS - 1}, of data whose targets are numbers; got {self.fold}.")
-        named = ".py:" not in self.model and not library_of(self.model)
-        if named and (task := find(self.model).task) != info.task:
+        if not is_outside(self.model) and (task := find(self.model).task) != info.task:
             fitting = [name for name, entry in MODELS.items() if entry.task == info.task]
             raise UsageError(
                 f"{self.model} is made to {TASKS[task]}, {self.data} asks to {TASKS[info.task]}. "

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchmg.counting.macs import meta_copy
 from torchmg.data.samples import DataSet
 from torchmg.errors import UsageError
+from torchmg.models.libraries import is_outside
 from torchmg.models.options import ModelOptions
 from torchmg.train.distill import Maps, map_loss
 from torchmg.train.evaluate import autocast
@@ -45,7 +46,7 @@ def teacher_for(recipe: Recipe, data: DataSet) -> Teacher | None:
     source = recipe.distill_from
     if not source:
         return None
-    if ".py:" in source:
+    if is_outside(source):
         torch.manual_seed(recipe.seed)
         network = model_for(replace(recipe, model=source, options=ModelOptions()), data)
     else:
@@ -56,7 +57,8 @@ def teacher_for(recipe: Recipe, data: DataSet) -> Teacher | None:
 def _finished(path: Path, recipe: Recipe, data: DataSet) -> nn.Module:
     """The network of a finished run."""
     if not path.is_dir():
-        raise UsageError(f"distill_from: there is no folder {path}. Name a finished run's, or path/to/file.py:factory.")
+        named = "Name a finished run's, archive:FOLDER, or path/to/file.py:factory."
+        raise UsageError(f"distill_from: there is no folder {path}. {named}")
     run = RunFolder.existing(path)
     theirs = run.recipe()
     if theirs.data != recipe.data:

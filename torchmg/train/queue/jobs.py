@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torchmg.errors import UsageError
+from torchmg.models.libraries import ARCHIVE
 from torchmg.train.recipe import BASES, Recipe
 
 
@@ -89,8 +90,9 @@ class Queue:
         """
         if any(job.recipe == recipe for job in self.jobs):
             return
-        if ":" in recipe.model:
-            _check_relative(recipe.model)
+        model = recipe.model.removeprefix(ARCHIVE) if ":" in recipe.model else ""
+        for path in (model, recipe.distill_from.removeprefix(ARCHIVE), recipe.start_from):
+            _check_relative(path)
         plain, standard = f"{recipe.name}_s{recipe.seed}", replace(BASES[recipe.data], seed=recipe.seed)
         if recipe == replace(standard, model=recipe.model) and ":" not in recipe.model:
             self._add(plain, recipe.to_json(), recipe=recipe)
