@@ -91,6 +91,13 @@ def dominant(x: Tensor, groups: int) -> Tensor:
     return vectors.mT[..., : stacked.shape[2] // 2].contiguous()
 
 
+def leading(x: Tensor, groups: int) -> Tensor:
+    """What `dominant` gives, by eigenvectors of Gram matrices: faster, with half of the digits."""
+    stacked = x.unflatten(1, (groups, -1))
+    vectors = torch.linalg.eigh((stacked @ stacked.mT).sum(0))[1]
+    return vectors[..., vectors.shape[1] - vectors.shape[1] // 2 :].contiguous()
+
+
 def polar(match: Tensor) -> Tensor:
     """The matrices with orthonormal columns that have the largest inner product with (groups, size, size / 2)."""
     u, _, vh = torch.linalg.svd(match, full_matrices=False)

@@ -18,8 +18,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from torchmg.conversion.bases import Bases, improve, lifted, start
-from torchmg.conversion.block_diagonal import diagonal, left, right, spread
+from torchmg.conversion.bases import Bases, improve, leading, lifted, start
+from torchmg.conversion.block_diagonal import diagonal, left, off_diagonal, right, spread
 from torchmg.conversion.weighted import Operators, conditioned, refine, whitener
 from torchmg.errors import GroupError, ShapeError, UsageError
 
@@ -94,6 +94,26 @@ def factorise(
         return _factors(_operators(bases, groups)), error
     operators, error = _fit_weighted(goal, groups, sweeps, conditioned(input_moment.to(goal)))
     return _factors(operators), error
+
+
+@torch.no_grad()
+def estimated_loss(weight: Tensor, groups: Sequence[int]) -> float:
+    """About the squared relative error of `factorise` without sweeps, in float32 and a fraction of its time.
+
+    What each level loses is the energy between its groups less what its bases hold of it; that groups of later levels
+    give some of it back is left out. So it is not below what the start loses, but for rounding.
+
+    Args:
+        weight: (out, in, taps).
+        groups: as in `factorise`.
+    """
+    target = weight.detach().float().permute(2, 0, 1).contiguous()
+    whole, lost = target.square().sum().item(), 0.0
+    for g in groups[:-1]:
+        between = off_diagonal(target, g)
+        target = left(leading(between, g).mT, right(between, leading(between.mT, g)))
+        lost += between.square().sum().item() - target.square().sum().item()
+    return max(lost, 0.0) / whole if whole else 0.0
 
 
 def _fit_weighted(goal: Tensor, groups: Sequence[int], sweeps: int, moment: Tensor) -> tuple[Operators, float]:

@@ -15,6 +15,7 @@ from torchmg.conversion.sites import Site
 from torchmg.counting.macs import meta_copy
 from torchmg.counting.report import count
 from torchmg.errors import HierarchyWarning, TorchmgError
+from torchmg.hierarchy import GroupBy, Hierarchy
 from torchmg.hierarchy.layer_levels import LayerHierarchy
 from torchmg.nn.additive import MultigridLayer
 from torchmg.nn.coupling import ChannelCoupling, channel_coupling
@@ -149,9 +150,34 @@ def cost(site: Site, module: nn.Module, scheme: Scheme, seen: Seen | None) -> Co
         macs = levels.transposed_macs if shape.transposed else levels.macs
         bias = shape.out_channels if shape.bias else 0
         return Cost(levels.weights(shape.taps) + bias, macs(shape.taps, seen.inside, seen.outside) if seen else 0)
+    if shape is None and seen is None and not site.squeeze:
+        return Cost(_block_params(site, module, scheme))
     unit = ghost(site, module, scheme)
     params = sum(parameter.numel() for parameter in unit.parameters())
     return Cost(params, _macs(unit, seen) if seen else 0)
+
+
+def _block_params(site: Site, module: nn.Module, scheme: Scheme) -> int:
+    """Parameters of a `MultigridBlock` without squeeze-excitation, from the block's own, in closed form."""
+    assert isinstance(scheme, MGIC)
+    assert scheme.group_size is not None
+    assert scheme.coarsest is not None
+    by: GroupBy = "mid" if site.hidden < site.channels else "outer"
+    rules = (scheme.stop, scheme.group_rule, site.hidden, by)
+    hierarchy = Hierarchy(site.channels, scheme.group_size, scheme.coarsest, *rules)
+    dense = sum(
+        layer.get_parameter("weight").numel()
+        for layer in map(module.get_submodule, site.layers)
+        if getattr(layer, "groups", 1) == 1
+    )
+    others = site.parameters - dense
+    params = 0
+    for index, level in enumerate(hierarchy.levels):
+        share = site.channels // level.channels
+        params += dense // share**2 // level.groups + others // share
+        if index + 1 < len(hierarchy.levels):
+            params += 2 * hierarchy.transfer_weights(index) + 2 * level.channels
+    return params
 
 
 def dense_cost(site: Site, module: nn.Module, seen: Seen | None) -> Cost:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from torchmg.conversion.block import MultigridBlock
 from torchmg.conversion.compensate import compensated
-from torchmg.conversion.factor import factorise
+from torchmg.conversion.factor import estimated_loss
 from torchmg.conversion.narrow import copy_part
 from torchmg.conversion.order import group_order
 from torchmg.conversion.project import project_coupling, project_layer
@@ -87,7 +87,7 @@ def _strength(site: Site, module: nn.Module) -> Tensor:
 
 @torch.no_grad()
 def estimated_errors(site: Site, module: nn.Module, scheme: Scheme) -> list[float]:
-    """About ||W - W'|| / ||W|| of a setting, without sorting of channels or sweeps; without values, by count alone.
+    """About ||W - W'|| / ||W|| of a setting (`estimated_loss`, without sorting); without values, by count alone.
 
     One number for a layer; of a block one for each of its dense layers, as if they were converted one by one.
     """
@@ -109,7 +109,7 @@ def _layer_error(site: Site, module: nn.Module, scheme: Scheme) -> float:
     levels = LayerHierarchy(inn, out, scheme.group_size, scheme.coarsest, scheme.stop, scheme.group_rule)
     if kernel.is_meta:
         return max(1 - levels.weights(taps) / kernel.numel(), 0.0) ** 0.5
-    return factorise(kernel.reshape(out, inn, taps), levels.groups, sweeps=0)[1]
+    return estimated_loss(kernel.reshape(out, inn, taps), levels.groups) ** 0.5
 
 
 def _dense(module: nn.Module) -> Dense:
