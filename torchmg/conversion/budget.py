@@ -132,7 +132,14 @@ def best_uniform(
     return [sites_with[best_label].get(site, index) for site, index in enumerate(last)]
 
 
-def choose(menus: Sequence[Sequence[Choice]], limit: int, *, by: Measure = "params", fixed: int = 0) -> list[int]:
+def choose(
+    menus: Sequence[Sequence[Choice]],
+    limit: int,
+    *,
+    by: Measure = "params",
+    fixed: int = 0,
+    names: Sequence[str] | None = None,
+) -> list[int]:
     """One choice per site with a total loss as small as can be found within the limit.
 
     The result is within the limit, never worse than `best_uniform`, and maximal: no single site has a choice of
@@ -145,6 +152,7 @@ def choose(menus: Sequence[Sequence[Choice]], limit: int, *, by: Measure = "para
         limit: The most the whole network may cost.
         by: What is counted.
         fixed: Cost of everything that is not up for choice.
+        names: What the sites are called, for the message of an error; default: their indices.
 
     Returns:
         The index of the chosen entry of each menu.
@@ -155,7 +163,7 @@ def choose(menus: Sequence[Sequence[Choice]], limit: int, *, by: Measure = "para
     """
     least = minimum(menus, by, fixed)
     if least > limit:
-        raise BudgetError(_too_small(menus, limit, by, fixed, least))
+        raise BudgetError(_too_small(menus, limit, by, fixed, least, names))
     if not menus:
         return []
     fronts = [Front.of([(choice.cost(by), choice.loss) for choice in menu]) for menu in menus]
@@ -182,7 +190,9 @@ def _check(menus: Sequence[Sequence[Choice]], by: Measure, fixed: int) -> None:
                 raise UsageError(f"Choice {index} of site {site} has the loss {choice.loss}; give a finite one >= 0.")
 
 
-def _too_small(menus: Sequence[Sequence[Choice]], limit: int, by: Measure, fixed: int, least: int) -> str:
+def _too_small(
+    menus: Sequence[Sequence[Choice]], limit: int, by: Measure, fixed: int, least: int, names: Sequence[str] | None
+) -> str:
     text = (
         f"No choice meets the limit of {limit:,} {by}: the least that can be reached is {least:,}. "
         f"Of these, {fixed:,} are fixed because they lie outside the {len(menus)} sites up for choice"
@@ -190,6 +200,7 @@ def _too_small(menus: Sequence[Sequence[Choice]], limit: int, by: Measure, fixed
     if menus:
         at_least = [min(choice.cost(by) for choice in menu) for menu in menus]
         most = max(range(len(menus)), key=lambda site: at_least[site])
-        text += f", and the cheapest choices need {least - fixed:,} (most at site {most}: {at_least[most]:,})"
+        where = f"site {most}" if names is None else f"'{names[most]}'" if names[most] else "the root"
+        text += f", and the cheapest choices need {least - fixed:,} (most at {where}: {at_least[most]:,})"
     way_out = "put more layers up for choice" if fixed > limit else "offer cheaper settings"
     return f"{text}. Raise the limit to {least:,} or {way_out}."

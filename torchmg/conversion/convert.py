@@ -2,28 +2,27 @@
 
 import copy
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import floor
 from typing import Any, Literal, get_args
 
-import torch
 from torch import nn
 
-from torchmg.conversion.budget import Choice, choose
-from torchmg.conversion.in_order import project_in_order
+from torchmg.conversion.budget import Choice, choose, minimum
+from torchmg.conversion.carry_out import carry_out
 from torchmg.conversion.menu import Losses, menu
-from torchmg.conversion.messages import nothing_matched
-from torchmg.conversion.observe import Inputs, Seen, observe
+from torchmg.conversion.messages import multigrid_in, nothing_matched
+from torchmg.conversion.observe import Inputs, Seen, is_meta, macs_of, observe, undisturbed
 from torchmg.conversion.refusals import Skip
-from torchmg.conversion.regress import batches_of, kept_norms, match, output_errors, reestimate_norms
+from torchmg.conversion.regress import batches_of
 from torchmg.conversion.report import Change, Report
 from torchmg.conversion.schemes import MGIC, Scheme
 from torchmg.conversion.sites import Site, Where, find_sites
 from torchmg.conversion.surgery import replace_modules
 from torchmg.conversion.units import Cost, build, cost, dense_cost, ghost, refusal
-from torchmg.conversion.warm_start import project
-from torchmg.counting.report import count
-from torchmg.errors import HierarchyWarning, TorchmgError, UsageError
+from torchmg.errors import BudgetError, HierarchyWarning, TorchmgError, UsageError
 from torchmg.hierarchy import check_choice
 
 WarmStart = Literal["project", "match", "none"]
@@ -79,6 +78,7 @@ def convert(
         UsageError: nothing that could be converted, more than one budget, `match` without data.
         BudgetError: a budget below what the smallest sizes need; the message says what can be reached.
         ShapeError: the network does not run on `example_input`.
+        DivergedError: outputs on `data` that are not finite; the network is as it was.
     """
     scheme = MGIC() if scheme is None else scheme
     check_choice("warm_start", warm_start, get_args(WarmStart))
@@ -86,28 +86,31 @@ def convert(
     if batches is not None and example_input is None:
         example_input = batches[0]
     _check_request(model, scheme, (max_params, max_macs, ratio), warm_start, batches, example_input)
+    if is_meta(model):
+        batches = None  # there are no values to fit
     sites, skipped = find_sites(
         model, blocks=isinstance(scheme, MGIC) and scheme.blocks, where=where, stem=stem, head=head
     )
     sites, refused = _partition(model, sites, scheme)
     skipped = [*skipped, *refused]
     if not sites:
-        raise UsageError(nothing_matched(skipped, []))
+        raise UsageError(nothing_matched(skipped, ours=multigrid_in(model)))
     seen = {} if example_input is None else observe(model, {site.path: _axis(site) for site in sites}, example_input)
     whole = _whole(model, example_input)
     limit, by = _limit(whole, max_params, max_macs, ratio)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HierarchyWarning)  # widths that halve badly are a matter of the budget here
-        losses = Losses(model, batches)
         if limit is None:
             changes = _fixed(model, sites, scheme.fixed, seen)
         else:
-            changes = _within(model, sites, scheme, seen, losses, whole, limit, by)
+            with undisturbed(model):
+                changes = _within(model, sites, scheme, seen, Losses(model, batches), whole, limit, by)
         kept = [change for change in changes if change.after.params < change.before.params or change.scheme is None]
         skipped += [_no_smaller(model, change) for change in changes if change not in kept]
         if not any(change.scheme for change in kept):
-            raise UsageError(nothing_matched(skipped, sites) if limit is None else _needless(whole, limit, by))
+            nothing = nothing_matched(skipped, sites, ours=multigrid_in(model))
+            raise UsageError(nothing if limit is None else _needless(whole, limit, by))
         after = Cost(
             whole.params + sum(c.after.params - c.before.params for c in kept),
             whole.macs + sum(c.after.macs - c.before.macs for c in kept) if whole.macs else 0,
@@ -115,7 +118,7 @@ def convert(
         report = Report(type(model).__name__, tuple(kept), tuple(skipped), whole, after, warm_start, dry_run)
         if dry_run:
             return model, report
-        return _apply(model, report, batches, inplace)
+        return carry_out(model, report, batches, inplace)
 
 
 def apply_plan(model: nn.Module, plan: dict[str, Any]) -> nn.Module:
@@ -159,28 +162,25 @@ def convert_stepwise(
         raise UsageError(f"steps must be a whole number of portions, at least 1; got {steps!r}.")
     if extra := {"inplace", "dry_run"} & set(options):
         raise UsageError(f"convert_stepwise has no option {', '.join(sorted(extra))}. Leave it out.")
+    if (data := options.get("data")) is not None:
+        data = options["data"] = batches_of(data)  # it may be an iterator, and is asked for more than once
     _, report = convert(model, scheme, **options, dry_run=True)
     net = copy.deepcopy(model)
-    data = options.get("data")
-    batches = None if data is None else batches_of(data)
+    batches = None if is_meta(model) else data
     for portion in _portions(report.replaced, steps):
         part = replace(report, changes=tuple(portion), warm_start=report.warm_start, dry_run=False)
-        net, done = _apply(net, part, batches, inplace=True)
+        net, done = carry_out(net, part, batches, inplace=True)
         yield net, done
 
 
 def _portions(changes: Sequence[Change], steps: int) -> Iterator[list[Change]]:
     """The changes from last to first, in runs of about equally many parameters."""
-    whole, done, portion = sum(change.before.params for change in changes), 0, []
-    number = 1
+    whole, done, portions = sum(change.before.params for change in changes), 0, defaultdict[int, list[Change]](list)
     for change in reversed(changes):
-        portion.append(change)
+        middle = done + change.before.params / 2
+        portions[int(middle * steps / whole)].append(change)
         done += change.before.params
-        if done * steps >= whole * number:
-            yield portion
-            portion, number = [], max(number + 1, done * steps // whole + 1)
-    if portion:
-        yield portion
+    yield from portions.values()
 
 
 def _check_request(
@@ -238,9 +238,7 @@ def _axis(site: Site) -> int:
 def _whole(model: nn.Module, example_input: Inputs | None) -> Cost:
     """Unique parameters of the network, and its MACs where the counter knows how to call it."""
     params = sum({id(p): p.numel() for p in model.parameters()}.values())
-    if not isinstance(example_input, torch.Tensor):
-        return Cost(params)
-    return Cost(params, count(model, tuple(example_input.shape[1:])).macs)
+    return Cost(params, 0 if example_input is None else macs_of(model, example_input))
 
 
 def _limit(
@@ -279,8 +277,13 @@ def _within(
         met = seen.get(site.path) if by == "macs" else None
         menus.append(menu(site, model.get_submodule(site.path), scheme, met, losses))
     dense = [dense_cost(site, model.get_submodule(site.path), seen.get(site.path)) for site in sites]
-    fixed = getattr(whole, by) - sum(getattr(own, by) for own in dense)
-    picks = choose(menus, limit, by=by, fixed=fixed)
+    fixed = max(getattr(whole, by) - sum(getattr(own, by) for own in dense), 0)
+    try:
+        picks = choose(menus, limit, by=by, fixed=fixed, names=[site.path for site in sites])
+    except BudgetError as error:
+        factor = floor(100 * getattr(whole, by) / max(minimum(menus, by, fixed), 1)) / 100
+        hint = f" As a factor of what the network has: ratio={factor}." if by == "params" and factor > 1 else ""
+        raise BudgetError(f"{error}{hint}") from None
     changes = []
     for site, before, choices, pick in zip(sites, dense, menus, picks, strict=True):
         setting, module = choices[pick].label, model.get_submodule(site.path)
@@ -298,43 +301,3 @@ def _no_smaller(model: nn.Module, change: Change) -> Skip:
 
 def _needless(whole: Cost, limit: int, by: str) -> str:
     return f"The network is within the budget as it is: {getattr(whole, by):,} {by} of at most {limit:,}."
-
-
-def _apply(model: nn.Module, report: Report, batches: list[Inputs] | None, inplace: bool) -> tuple[nn.Module, Report]:
-    """Build, fit and put in what the report plans."""
-    net = model if inplace else copy.deepcopy(model)
-    dense = copy.deepcopy(net) if batches is not None else net
-    replaced = report.replaced
-    built = []
-    for change in replaced:
-        assert change.scheme is not None
-        built.append((change.site, build(change.site, net.get_submodule(change.site.path), change.scheme)))
-    fits = {} if report.warm_start == "none" or _is_meta(net) else _projected(net, built, batches)
-    fitted = [replace(change, fit_error=fits.get(change.site.path)) for change in replaced]
-    new = {site.paths: unit for site, unit in built}
-    learning = batches is not None and report.warm_start != "none"
-    norms = kept_norms(net) if learning else {}
-    net, undo = replace_modules(net, new)
-    if batches is not None:
-        pairs = [(dense.get_submodule(change.site.path), new[change.site.paths]) for change in fitted]
-        if report.warm_start == "match":
-            match(dense, net, pairs, batches)
-        if learning:
-            reestimate_norms(net, batches)
-        errors = output_errors(dense, pairs, batches)
-        fitted = [replace(change, output_error=error) for change, error in zip(fitted, errors, strict=True)]
-    found = {change.site.paths: change for change in fitted}
-    changes = tuple(found.get(change.site.paths, change) for change in report.changes)
-    return net, replace(report, changes=changes, _undo=undo, _norms=norms)
-
-
-def _projected(
-    net: nn.Module, built: Sequence[tuple[Site, nn.Module]], batches: list[Inputs] | None
-) -> dict[str, float]:
-    if batches is not None:
-        return project_in_order(net, built, batches)
-    return {site.path: project(site, net.get_submodule(site.path), unit) for site, unit in built}
-
-
-def _is_meta(module: nn.Module) -> bool:
-    return any(parameter.is_meta for parameter in module.parameters())

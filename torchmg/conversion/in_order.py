@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchmg.conversion.observe import Inputs, call, evaluating, to_device
+from torchmg.conversion.observe import Inputs, call, evaluating, first_input, place, to_device
 from torchmg.conversion.sites import Site
 from torchmg.conversion.warm_start import project
+from torchmg.errors import DivergedError
 
 Fits = Mapping[str, float]
 """Path of a site -> its fit error."""
@@ -34,10 +35,13 @@ def project_in_order(
 
     Returns:
         Path of every site -> fit error, see `project`.
+
+    Raises:
+        DivergedError: inputs of a layer that are not finite.
     """
     sites = {site.path: (site, model.get_submodule(site.path), unit) for site, unit in units}
     errors: dict[str, float] = {}
-    device = next(model.parameters()).device
+    device = place(model)
     placed = [to_device(inputs, device) for inputs in batches]
     with evaluating(model):
         calls = _calls(model, {path: module for path, (_, module, _) in sites.items()}, placed[0])
@@ -84,12 +88,14 @@ def _moments(
     """E[x z^T] and E[z z^T] of a layer's channels, in float64, over positions, samples and calls."""
     assert site.shape is not None
     width, rows = site.shape.in_channels, 0
-    cross = own = torch.zeros(width, width, dtype=torch.float64, device=next(model.parameters()).device)
+    cross = own = torch.zeros(width, width, dtype=torch.float64, device=place(model))
     for inputs in batches:
         x = _positions(model, site, module, calls, inputs)
         with _standing_in(installed):
             z = _positions(model, site, module, calls, inputs)
         cross, own, rows = cross + x.T @ z, own + z.T @ z, rows + len(z)
+    if not bool(torch.isfinite(cross).all() and torch.isfinite(own).all()):
+        raise DivergedError(f"What reaches '{site.path}' on `data` is not finite. Are there NaNs in the data?")
     return cross / max(rows, 1), own / max(rows, 1)
 
 
@@ -99,20 +105,22 @@ def _positions(model: nn.Module, site: Site, module: nn.Module, calls: int, inpu
     channels_last = site.shape.dims == 0
     seen: list[Tensor] = []
 
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+    def hook(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         del module
-        x = args[0].double()
+        x = first_input(args, named).double()
         seen.append(x.reshape(-1, x.shape[-1]) if channels_last else x.transpose(0, 1).flatten(1).T)
         if len(seen) == calls:
             raise _ReachedError
 
-    handle = module.register_forward_pre_hook(hook)
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         call(model, inputs)
     except _ReachedError:
         pass
     finally:
         handle.remove()
+    if not seen:  # this batch takes another way
+        return torch.zeros(0, site.shape.in_channels, dtype=torch.float64, device=place(model))
     return torch.cat(seen)
 
 
@@ -125,13 +133,14 @@ def _standing_in(pairs: Sequence[tuple[nn.Module, nn.Module]]) -> Iterator[None]
     """Inside, modules give what their units give."""
 
     def give(unit: nn.Module) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
             del module, output
-            return unit(args[0])
+            return unit(first_input(args, named))
 
         return hook
 
-    handles = [module.register_forward_hook(give(unit)) for module, unit in pairs]
+    # Before a user's hooks, which act on what the unit gives.
+    handles = [module.register_forward_hook(give(unit), with_kwargs=True, prepend=True) for module, unit in pairs]
     try:
         yield
     finally:

@@ -1,20 +1,20 @@
 """The sizes that a layer or block can have, with what each costs and what it is estimated to lose."""
 
 from collections.abc import Sequence
-from math import log
+from math import isfinite, log
 
 import torch
 from torch import Tensor, nn
 
 from torchmg.conversion.budget import Choice
-from torchmg.conversion.observe import Inputs, Seen, call, evaluating, first_tensor, to_device
+from torchmg.conversion.observe import Inputs, Seen, call, evaluating, first_tensor, place, to_device
 from torchmg.conversion.regress import relative_error
 from torchmg.conversion.schemes import Scheme
 from torchmg.conversion.sites import Site
 from torchmg.conversion.surgery import replace_modules
 from torchmg.conversion.units import build, cost, dense_cost, width_of
 from torchmg.conversion.warm_start import estimated_errors, project
-from torchmg.errors import TorchmgError
+from torchmg.errors import DivergedError, TorchmgError
 
 
 class Losses:
@@ -27,13 +27,16 @@ class Losses:
 
     Args:
         model: the network; units are put in and taken out again.
-        batches: inputs, of which the first is used; None for weights of 1.
+        batches: inputs, of which the first is used; None for weights of 1, as for networks without values.
+
+    Raises:
+        DivergedError: an output that is not finite.
     """
 
     def __init__(self, model: nn.Module, batches: Sequence[Inputs] | None) -> None:
         self.model = model
-        self.batch = None if not batches or _is_meta(model) else to_device(batches[0], next(model.parameters()).device)
-        self._output = None if self.batch is None else self._run()
+        self.batch = None if not batches else to_device(batches[0], place(model))
+        self._output = None if self.batch is None else self._run(model)
 
     def weight(self, site: Site, module: nn.Module, setting: Scheme) -> float:
         """What a loss of 1 in this layer does to the output, measured with `setting`."""
@@ -41,17 +44,22 @@ class Losses:
             return 1.0
         unit = build(site, module, setting)
         loss = lost([project(site, module, unit)])
-        _, undo = replace_modules(self.model, {site.paths: unit})
+        net, undo = replace_modules(self.model, {site.paths: unit})
         try:
-            moved = relative_error(self._run(), self._output).item()
+            moved = relative_error(self._run(net), self._output).item()
         finally:
-            undo.undo(self.model)
+            undo.undo(net)
+        if not isfinite(moved):
+            raise DivergedError(f"With '{site.path}' projected, the network's output on `data` is not finite.")
         return moved / max(loss, 1e-12)
 
-    def _run(self) -> Tensor:
+    def _run(self, net: nn.Module) -> Tensor:
         assert self.batch is not None
-        with torch.no_grad(), evaluating(self.model):
-            return first_tensor(call(self.model, self.batch))
+        with torch.no_grad(), evaluating(net):
+            output = first_tensor(call(net, self.batch)).float().clone()
+        if not bool(torch.isfinite(output).all()):
+            raise DivergedError("The network's output on `data` is not finite. Are there NaNs in the data?")
+        return output
 
 
 def lost(errors: Sequence[float]) -> float:
@@ -80,7 +88,3 @@ def menu(site: Site, module: nn.Module, scheme: Scheme, seen: Seen | None, losse
     weight = losses.weight(site, module, sorted(best.items())[len(best) // 2][1][0]) if best else 1.0
     choices = [Choice(*key, weight * loss, setting) for key, (setting, loss) in sorted(best.items())]
     return [*choices, Choice(dense.params, dense.macs, 0.0, None)]
-
-
-def _is_meta(model: nn.Module) -> bool:
-    return any(parameter.is_meta for parameter in model.parameters())

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from torchmg.conversion.refusals import Skip
+from torch import nn
+
+from torchmg.conversion.refusals import MULTIGRID, Skip
 from torchmg.conversion.sites import Site
 
 MATCHING = (
@@ -14,15 +16,26 @@ SHOWN = 5
 """Reasons that are told apart; the rest is summed up."""
 
 
-def nothing_matched(skips: Sequence[Skip], sites: Sequence[Site] = ()) -> str:
+def multigrid_in(model: nn.Module) -> int:
+    """How many of torchmg's layers and blocks a network has, those within others left out."""
+    if isinstance(model, MULTIGRID):
+        return 1
+    return sum(multigrid_in(child) for child in model.children())
+
+
+def nothing_matched(skips: Sequence[Skip], sites: Sequence[Site] = (), *, ours: int = 0) -> str:
     """The message for when nothing is converted: what was seen, why it stays, and what would match.
 
     Args:
         skips: the layers that stay.
         sites: those that match and yet were not taken, such as ones that are too narrow; usually none.
+        ours: layers and blocks that are multigrid already, see `multigrid_in`.
     """
     ends = [f"{word}=True" for word in ("stem", "head") if any(f"{word}=True" in skip.reason for skip in skips)]
     match = MATCHING + (f"; with {', '.join(ends)} those ends too." if ends else ".")
+    if ours:
+        were = "is one multigrid layer or block" if ours == 1 else f"are {ours} multigrid layers and blocks"
+        match = f"There {were} in it already: to choose other sizes, undo that conversion (report.undo). {match}"
     if not skips and not sites:
         return f"The model has no layer of torch that mixes channels. {match}"
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(skip.kind for skip in skips).most_common())

@@ -1,20 +1,23 @@
 """What layers and blocks of a network meet when it runs: sizes, inputs and outputs."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from torchmg.counting.macs import meta_copy
+from torchmg.counting.macs import call_macs, meta_copy
 from torchmg.errors import ShapeError, UsageError
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 """What a network is called with: one tensor, positional arguments, or keyword arguments."""
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -59,7 +62,7 @@ def batch_size(inputs: Inputs) -> int:
 
 
 def observe(model: nn.Module, axes: Mapping[str, int], example_input: Inputs) -> dict[str, Seen]:
-    """Sizes that modules meet in a forward pass of the whole network, which is run without data or memory for any.
+    """Sizes that modules meet in a forward pass of the whole network, see `tried`.
 
     Args:
         model: the network; it is not changed.
@@ -69,47 +72,115 @@ def observe(model: nn.Module, axes: Mapping[str, int], example_input: Inputs) ->
     Raises:
         ShapeError: the network does not run on it.
     """
-    samples = batch_size(example_input)
-    ghost = meta_copy(model)
-    seen = {path: Seen() for path in axes}
+    samples = max(batch_size(example_input), 1)
 
-    def watch(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            del module
-            x, axis = args[0], axes[path]
-            seen[path].inside += x.numel() // x.shape[axis] // samples
-            seen[path].outside += output.numel() // output.shape[axis] // samples
-            seen[path].samples[tuple(x.shape[1:])] += max(x.shape[0] // samples, 1)
+    def sizes(copied: nn.Module, inputs: Inputs) -> dict[str, Seen]:
+        seen = {path: Seen() for path in axes}
 
-        return hook
+        def watch(path: str) -> Callable[..., None]:
+            def hook(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> None:
+                del module
+                x, axis = first_input(args, named), axes[path]
+                seen[path].inside += x.numel() // x.shape[axis] // samples
+                seen[path].outside += output.numel() // output.shape[axis] // samples
+                seen[path].samples[tuple(x.shape[1:])] += max(x.shape[0] // samples, 1)
 
-    for path in axes:
-        ghost.get_submodule(path).register_forward_hook(watch(path))
-    try:
+            return hook
+
+        for path in axes:
+            copied.get_submodule(path).register_forward_hook(watch(path), with_kwargs=True)
         with torch.no_grad():
-            call(ghost, to_device(example_input, torch.device("meta")))
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            call(copied, inputs)
+        return seen
+
+    return tried(model, example_input, sizes)
+
+
+def macs_of(model: nn.Module, example_input: Inputs) -> int:
+    """MACs of one sample of a batch, whatever the network takes, see `tried`.
+
+    Raises:
+        ShapeError: the network does not run on it.
+    """
+
+    def macs(copied: nn.Module, inputs: Inputs) -> int:
+        return sum(call_macs(copied, lambda: call(copied, inputs)).by_path.values())
+
+    return tried(model, example_input, macs) // max(batch_size(example_input), 1)
+
+
+def tried(model: nn.Module, example_input: Inputs, use: Callable[[nn.Module, Inputs], Found]) -> Found:
+    """`use` of a copy of the network in evaluation mode and its inputs, without data or memory for any.
+
+    A network that asks for values, or keeps tensors that are no buffers, does not run so. Then it is a copy with all
+    its values, on its own device.
+
+    Raises:
+        ShapeError: the network does not run on `example_input`.
+    """
+    meta = torch.device("meta")
+    try:
+        return use(meta_copy(model), to_device(example_input, meta))
+    except Exception as error:  # the forward of a user's network may raise anything
+        device = place(model)
+        if device.type == "meta" or any(x.is_meta for x in tensors_in(example_input)):
+            raise ShapeError(f"{type(model).__name__} does not run on this example_input: {error}") from error
+    real = copied(model, "without example_input and data none is needed").eval()
+    try:
+        return use(real, to_device(example_input, device))
+    except Exception as error:
         raise ShapeError(f"{type(model).__name__} does not run on this example_input: {error}") from error
-    return seen
+
+
+def copied(model: nn.Module, otherwise: str) -> nn.Module:
+    """A copy of a network.
+
+    Args:
+        model: the network.
+        otherwise: what to do if there can be none, as the end of "... cannot be copied; ".
+
+    Raises:
+        UsageError: the network cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise UsageError(f"{type(model).__name__} cannot be copied; {otherwise}. The reason: {error}") from error
+
+
+def first_input(args: Sequence[Any], named: Mapping[str, Any]) -> Tensor:
+    """What a layer or block was called with, by place or by name."""
+    return args[0] if args else next(iter(named.values()))
 
 
 @contextmanager
 def recorded(modules: Sequence[nn.Module], *, outputs: bool = True) -> Iterator[list[list[tuple[Tensor, Tensor]]]]:
-    """Keep, while inside, what goes into every module and what leaves it, detached, one pair for each call."""
+    """Keep, while inside, what goes into every module and what leaves it, detached, one pair for each call.
+
+    That is before and after a user's hooks, which are part of what a module computes.
+    """
     pairs: list[list[tuple[Tensor, Tensor]]] = [[] for _ in modules]
     handles: list[RemovableHandle] = []
 
-    def keep(place: int) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+    def keep(place: int) -> tuple[Callable[..., None], Callable[..., None]]:
+        waiting: list[Tensor] = []
+
+        def before(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
             del module
-            x = args[0].detach().clone()  # what follows may work in place
+            waiting.append(first_input(args, named).detach().clone())  # layers after it may work in place
+
+        def after(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+            del module, args
+            x = waiting.pop()
             pairs[place].append((x, output.detach().clone() if outputs else x))
 
-        return hook
+        return before, after
 
     try:
         for place, module in enumerate(modules):
-            handles.append(module.register_forward_hook(keep(place)))
+            before, after = keep(place)
+            handles.append(module.register_forward_pre_hook(before, with_kwargs=True, prepend=True))
+            handles.append(module.register_forward_hook(after))
         yield pairs
     finally:
         for handle in handles:
@@ -141,3 +212,30 @@ def first_tensor(output: Any) -> Tensor:
         if isinstance(value, Tensor | Mapping | list | tuple):
             return first_tensor(value)
     raise UsageError(f"The network gives {type(output).__name__}, in which there is no floating tensor.")
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """What is drawn inside, on the CPU and on the network's device, leaves the generators outside as they were."""
+    device = place(model)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def place(model: nn.Module) -> torch.device:
+    """The device of a network: that of its first parameter or buffer."""
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+
+
+def is_meta(model: nn.Module) -> bool:
+    """Whether a network, or part of it, has no values."""
+    return any(parameter.is_meta for parameter in model.parameters())
+
+
+def tensors_in(inputs: Any) -> Iterator[Tensor]:
+    """All tensors among what a network is called with."""
+    if isinstance(inputs, Tensor):
+        yield inputs
+    elif isinstance(inputs, Mapping | list | tuple):
+        for value in inputs.values() if isinstance(inputs, Mapping) else inputs:
+            yield from tensors_in(value)

@@ -30,10 +30,10 @@ class OnLastAxis(nn.Module):
         self.coupling = coupling
         self.in_features, self.out_features = coupling.in_channels, coupling.out_channels
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's name, by which callers may pass it)
         """Apply the coupling to every vector."""
-        y = self.coupling(x.reshape(-1, x.shape[-1], 1))[..., 0]
-        return y.unflatten(0, x.shape[:-1]) if x.dim() != 2 else y
+        y = self.coupling(input.reshape(-1, input.shape[-1], 1))
+        return y.reshape(*input.shape[:-1], y.shape[1])
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,16 @@ def _no_coupling(shape: LayerShape) -> str:
 
 
 def build(site: Site, module: nn.Module, scheme: Scheme) -> nn.Module:
-    """A fresh unit of fixed sizes for `module`, which is not changed.
+    """A fresh unit of fixed sizes for `module`, on its device and in its dtype; `module` is not changed.
 
     Raises:
         UsageError: sizes that the site cannot have, a block that cannot be narrowed.
     """
+    unit, like = _build(site, module, scheme), next(module.parameters())
+    return unit.to(device=like.device, dtype=like.dtype)
+
+
+def _build(site: Site, module: nn.Module, scheme: Scheme) -> nn.Module:
     shape = site.shape
     if isinstance(scheme, MGIC):
         assert scheme.group_size is not None
@@ -187,6 +192,7 @@ def dense_cost(site: Site, module: nn.Module, seen: Seen | None) -> Cost:
 def _macs(unit: nn.Module, seen: Seen) -> int:
     """Of all calls, counted on inputs of the observed sizes."""
     try:
-        return sum(count(unit, size).macs * calls for size, calls in seen.samples.items())
+        single = meta_copy(unit).float()  # counted on inputs of that type
+        return sum(count(single, size).macs * calls for size, calls in seen.samples.items())
     except TorchmgError:
         return 0

@@ -133,7 +133,8 @@ def _by_formula(counter: _MacCounter, path: str, coupling: ChannelCoupling) -> N
             out = apply(*args, **kwargs)
             counter.inside -= 1
             if not counter.inside:
-                macs = coupling.macs(*(args[0], out)[fine].shape[2:])
+                x = args[0] if args else next(iter(kwargs.values()))
+                macs = coupling.macs(*(x, out)[fine].shape[2:])
                 counter.macs[path] += macs
                 counter.couplings += macs
             return out
@@ -155,19 +156,29 @@ def forward_macs(model: nn.Module, input: tuple[int, ...]) -> Macs:  # noqa: A00
         meta = meta_copy(model)
     except Exception as error:
         raise TorchmgError(f"The model cannot be copied for counting: {error}") from error
+    x = torch.empty(1, *input, device="meta")
+    try:
+        return call_macs(meta, lambda: meta(x))
+    except TorchmgError:
+        raise
+    except Exception as error:
+        raise ShapeError(f"The model does not run on one sample of shape {input}: {error}") from error
+
+
+def call_macs(ghost: nn.Module, call: Callable[[], Any]) -> Macs:
+    """MACs of everything that `call` does with a module, all samples together.
+
+    Args:
+        ghost: a copy to be thrown away, as `meta_copy` makes it: it is left with hooks.
+        call: runs it; whatever it raises is passed on.
+    """
     counter = _MacCounter()
-    for path, module in meta.named_modules():
+    for path, module in ghost.named_modules():
         enter, leave = _follow(counter, path)
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)
         if isinstance(module, ChannelCoupling):
             _by_formula(counter, path, module)
-    x = torch.empty(1, *input, device="meta")
-    try:
-        with torch.no_grad(), counter:
-            meta(x)
-    except TorchmgError:
-        raise
-    except Exception as error:
-        raise ShapeError(f"The model does not run on one sample of shape {input}: {error}") from error
+    with torch.no_grad(), counter:
+        call()
     return Macs(dict(counter.macs), counter.couplings, counter.transforms, tuple(sorted(counter.unknown)))

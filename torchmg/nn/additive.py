@@ -65,15 +65,16 @@ class MultigridLayer(nn.Module):
         for name, width in (("in_order", shape.in_channels), ("out_order", shape.out_channels)):
             self.register_buffer(name, torch.arange(width) if permuted else None)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's name, by which callers may pass it)
         """Apply the layer, to (batch, in_channels, *spatial), a single map without batch, or (..., in_channels)."""
         if self.shape.dims == 0:
-            self._check(x.shape[-1], x)
-            return self._map(x.reshape(-1, x.shape[-1])).unflatten(0, x.shape[:-1]) if x.dim() != 2 else self._map(x)
-        if x.dim() == self.shape.dims + 1:
-            return self(x[None])[0]
-        self._check(x.shape[1], x)
-        return self._map(x)
+            self._check(input.shape[-1], input)
+            y = self._map(input.reshape(-1, input.shape[-1]))
+            return y if input.dim() == 2 else y.reshape(*input.shape[:-1], y.shape[1])
+        if input.dim() == self.shape.dims + 1:
+            return self(input[None])[0]
+        self._check(input.shape[1], input)
+        return self._map(input)
 
     def _map(self, x: Tensor) -> Tensor:
         x = x if self.in_order is None else x[:, self.in_order]

@@ -114,15 +114,15 @@ class ChannelCoupling(nn.Module, ABC):
         """Entries of the kernel, k^dims."""
         return self.kernel_size**self.dims
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's name, by which callers may pass it)
         """Apply the map.
 
         Raises:
             ShapeError: another width or number of axes, or a map smaller than the margin that is wrapped around.
         """
-        check_input(x, self.in_channels, self.dims)
-        self._check_margin(x.shape[2:])
-        y = self._map(x)
+        check_input(input, self.in_channels, self.dims)
+        self._check_margin(input.shape[2:])
+        y = self._map(input)
         return y if self.bias is None else y + self.bias[(...,) + (None,) * self.dims]
 
     def adjoint(self, z: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
