@@ -124,9 +124,9 @@ class Bounded(WrappedCoupling):
 
         return forward, adjoint
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (as in `ChannelCoupling`)
         """Apply the map."""
-        return self.maps()[0](x)
+        return self.maps()[0](input)
 
     def adjoint(self, z: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
         """The exact transpose, to maps of `size`, as in `ChannelCoupling`."""
