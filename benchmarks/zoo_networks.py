@@ -12,11 +12,13 @@ class Network:
         spec: as `torchmg.models.user.build` takes it.
         input: one sample, (channels, *spatial).
         options: of the library's own function.
+        batch: samples; 1 where a network only takes large ones.
     """
 
     spec: str
     input: tuple[int, ...]
     options: dict[str, Any] = field(default_factory=dict)
+    batch: int = 2
 
 
 def _pictures(size: int, *specs: str, **options: Any) -> list[Network]:
@@ -28,21 +30,20 @@ def _of(library: str, names: str) -> list[str]:
 
 
 NETWORKS: tuple[Network, ...] = (
+    *_pictures(64, "examples/unet.py:unet"),
     *_pictures(
         64,
-        *_of("torchvision", "resnet18 resnet50 resnet152 resnext50_32x4d wide_resnet50_2"),
-        *_of("torchvision", "vgg11_bn vgg16 alexnet squeezenet1_1"),
+        *_of("torchvision", "resnet18 resnet50 resnext50_32x4d alexnet squeezenet1_1"),
     ),
     *_pictures(64, "torchvision:googlenet", aux_logits=False, init_weights=False),
     *_pictures(96, "torchvision:inception_v3", aux_logits=False, init_weights=False),
     *_pictures(
         64,
-        *_of("torchvision", "densenet121 densenet201 regnet_x_1_6gf regnet_y_1_6gf"),
+        *_of("torchvision", "densenet121 regnet_x_1_6gf regnet_y_1_6gf"),
         *_of("torchvision", "efficientnet_b0 efficientnet_v2_s mobilenet_v2 mobilenet_v3_large mobilenet_v3_small"),
         *_of("torchvision", "mnasnet1_0 shufflenet_v2_x1_0 convnext_tiny swin_t swin_v2_t"),
     ),
     *_pictures(64, "torchvision:vit_b_16", image_size=64),
-    *_pictures(224, "torchvision:maxvit_t"),
     *_pictures(
         64,
         *_of("timm", "convnext_tiny poolformer_s12 resnet50d resnetrs50 seresnet50 ecaresnet26t hrnet_w18_small"),
@@ -52,17 +53,19 @@ NETWORKS: tuple[Network, ...] = (
         64,
         *_of("timm", "vit_small_patch16_224 deit_small_patch16_224 deit3_small_patch16_224 beit_base_patch16_224"),
         *_of("timm", "resmlp_12_224 swin_tiny_patch4_window7_224 coat_lite_tiny maxvit_tiny_rw_224"),
-        *_of("timm", "coatnet_nano_rw_224 efficientformer_l1"),
+        *_of("timm", "coatnet_nano_rw_224"),
         img_size=64,
     ),
     *_pictures(128, "timm:swinv2_tiny_window8_256", img_size=128),
-    *_pictures(224, "timm:mixer_s16_224"),
+    *_pictures(224, "timm:mixer_s16_224", "timm:efficientformer_l1"),
     *_pictures(
         64,
         *_of("torchvision", "fcn_resnet50 deeplabv3_resnet50 deeplabv3_mobilenet_v3_large"),
         *_of("torchvision", "lraspp_mobilenet_v3_large"),
     ),
     *(Network(spec, (3, 4, 64, 64)) for spec in _of("torchvision", "r3d_18 mc3_18 r2plus1d_18 swin3d_t")),
-    Network("torchvision:mvit_v2_s", (3, 4, 64, 64), {"spatial_size": (64, 64), "temporal_size": 4}),
-    *_pictures(64, "examples/unet.py:unet"),
+    # The ones that take longest.
+    *_pictures(64, *_of("torchvision", "wide_resnet50_2 vgg11_bn resnet152 densenet201 vgg16")),
+    *_pictures(224, "torchvision:maxvit_t"),
+    Network("torchvision:mvit_v2_s", (3, 16, 224, 224), batch=1),
 )

@@ -6,6 +6,8 @@ Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image 
 padding, so that pictures keep their size, and with strides in the place of pooling.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +39,7 @@ class UNet(nn.Module):
     def __init__(self, num_classes: int = 2, in_channels: int = 3, width: int = 32, depth: int = 3) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(depth + 1)]
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.first = double(in_channels, width)
         self.down = nn.ModuleList(double(fine, coarse, stride=2) for fine, coarse in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in reversed(pairs))
