@@ -40,19 +40,19 @@ NETWORKS: tuple[Network, ...] = (
     *_pictures(
         64,
         *_of("torchvision", "densenet121 regnet_x_1_6gf regnet_y_1_6gf"),
-        *_of("torchvision", "efficientnet_b0 efficientnet_v2_s mobilenet_v2 mobilenet_v3_large mobilenet_v3_small"),
+        *_of("torchvision", "efficientnet_b0 mobilenet_v2 mobilenet_v3_small"),
         *_of("torchvision", "mnasnet1_0 shufflenet_v2_x1_0 convnext_tiny swin_t swin_v2_t"),
     ),
     *_pictures(64, "torchvision:vit_b_16", image_size=64),
     *_pictures(
         64,
-        *_of("timm", "convnext_tiny poolformer_s12 resnet50d resnetrs50 seresnet50 ecaresnet26t hrnet_w18_small"),
-        *_of("timm", "dla34 res2net50_26w_4s efficientnet_b0 repvgg_a0 cspresnet50 nfnet_l0 edgenext_small"),
+        *_of("timm", "convnext_tiny poolformer_s12 resnet50d seresnet50 ecaresnet26t"),
+        *_of("timm", "dla34 res2net50_26w_4s repvgg_a0 cspresnet50 nfnet_l0 edgenext_small"),
     ),
     *_pictures(
         64,
         *_of("timm", "vit_small_patch16_224 deit_small_patch16_224 deit3_small_patch16_224 beit_base_patch16_224"),
-        *_of("timm", "resmlp_12_224 swin_tiny_patch4_window7_224 coat_lite_tiny maxvit_tiny_rw_224"),
+        *_of("timm", "resmlp_12_224 swin_tiny_patch4_window7_224 coat_lite_tiny"),
         *_of("timm", "coatnet_nano_rw_224"),
         img_size=64,
     ),
@@ -65,6 +65,9 @@ NETWORKS: tuple[Network, ...] = (
     ),
     *(Network(spec, (3, 4, 64, 64)) for spec in _of("torchvision", "r3d_18 mc3_18 r2plus1d_18 swin3d_t")),
     # The ones that take longest.
+    *_pictures(64, *_of("timm", "resnetrs50 hrnet_w18_small efficientnet_b0")),
+    *_pictures(64, "timm:maxvit_tiny_rw_224", img_size=64),
+    *_pictures(64, *_of("torchvision", "mobilenet_v3_large efficientnet_v2_s")),
     *_pictures(64, *_of("torchvision", "wide_resnet50_2 vgg11_bn resnet152 densenet201 vgg16")),
     *_pictures(224, "torchvision:maxvit_t"),
     Network("torchvision:mvit_v2_s", (3, 16, 224, 224), batch=1),

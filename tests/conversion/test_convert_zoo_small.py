@@ -67,6 +67,31 @@ def test_a_plan_builds_the_same_network_again() -> None:
     assert torch.equal(again.eval()(x), net.eval()(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_dtypes_survive(dtype: torch.dtype) -> None:
+    spec, options, _ = SMALL["resnet"]
+    model, x = build(spec, **options).to(dtype).eval(), torch.randn(2, 3, 32, 32, dtype=dtype)
+    net, report = torchmg.convert(model, torchmg.MGIC(group_size=4, coarsest=8), example_input=x)
+    y = net(x)
+    assert y.dtype == dtype
+    assert y.isfinite().all()
+    assert 0 < report.after.macs < report.before.macs
+
+
+class Tokens(nn.Sequential):
+    """A classifier of texts, which takes whole numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Embedding(10, 32), nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.Linear(64, 2))
+
+
+def test_tokens_are_an_example() -> None:
+    ids = torch.randint(10, (2, 5))
+    net, report = torchmg.convert(Tokens(), torchmg.MGIC(group_size=4, coarsest=8), example_input=ids)
+    assert net(ids).shape == (2, 5, 2)
+    assert report.before.macs == 5 * (32 * 64 + 64 * 64 + 64 * 2)
+
+
 class Half(nn.Module):
     """Of whose layers one gets no gradient."""
 

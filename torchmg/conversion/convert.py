@@ -239,7 +239,7 @@ def _whole(model: nn.Module, example_input: Inputs | None) -> Cost:
     params = sum({id(p): p.numel() for p in model.parameters()}.values())
     if not isinstance(example_input, torch.Tensor):
         return Cost(params)
-    return Cost(params, count(model, tuple(example_input.shape[1:])).macs)
+    return Cost(params, count(model, tuple(example_input.shape[1:]), dtype=example_input.dtype).macs)
 
 
 def _limit(
