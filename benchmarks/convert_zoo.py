@@ -204,12 +204,15 @@ def backward(model: nn.Module, net: nn.Module, report: Report, x: Tensor, dense:
     """In training mode every parameter of every new unit has a finite gradient."""
     del model, dense
     buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    sum(y.square().mean() for y in tensors(net.train()(x))).backward()  # pyright: ignore[reportAttributeAccessIssue]
-    bad = [path for path, gradient in _gradients(net, report) if gradient is None or not gradient.isfinite().all()]
-    net.zero_grad(set_to_none=True)
-    net.eval()
-    for name, buffer in net.named_buffers():  # statistics of norms, which the undone network shall have as they were
-        buffer.copy_(buffers[name])
+    try:
+        loss = torch.stack([y.square().mean() for y in tensors(net.train()(x))]).sum()
+        loss.backward()
+        bad = [path for path, gradient in _gradients(net, report) if gradient is None or not gradient.isfinite().all()]
+    finally:  # statistics of norms, which the undone network shall have as they were
+        net.zero_grad(set_to_none=True)
+        net.eval()
+        for name, buffer in net.named_buffers():
+            buffer.copy_(buffers[name])
     return f"{len(bad)} parameters without a finite gradient, such as {bad[0]}" if bad else YES
 
 

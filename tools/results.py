@@ -109,7 +109,7 @@ def converted(record: dict) -> str:
     """A markdown table, a row per network, with how many meet what was asked and why the others do not."""
     rows = record["rows"]
     lines = [
-        "| network | input | sizes | blocks, layers | parameters | MACs | converted % | works |",
+        "| network | input | sizes | blocks, layers | M parameters | M MACs | converted % | works |",
         "|---|---|---|---:|---:|---:|---:|---|",
     ]
     for row in rows:
@@ -118,14 +118,14 @@ def converted(record: dict) -> str:
             continue
         cells = (
             *(row["network"], _size(row), f"{row['group_size']}, {row['coarsest']}"),
-            *(f"{row['blocks']}, {row['layers']}", _fall(row, "before", "after", 1e6, "M")),
-            *(_fall(row, "macs_before", "macs_after", 1e9, "G"), f"{100 * row['share']:.1f}", _works(row)),
+            *(f"{row['blocks']}, {row['layers']}", _fall(row, "before", "after", 2)),
+            *(_fall(row, "macs_before", "macs_after", 0), f"{100 * row['share']:.1f}", _works(row)),
         )
         lines.append(f"| {' | '.join(cells)} |")
     good = [row for row in rows if row.get("share", 0) >= SHARE and _works(row) == "all"]
     here, libraries = record["environment"], record["libraries"]
     note = (
-        f"{len(good)} of {len(rows)} networks: at least {SHARE:.0%} converted, and all of it works. "
+        f"{len(good)} of {len(rows)} networks: at least {100 * SHARE:.0f} % converted, and all of it works.\n"
         f"torch {here['torch'].partition('+')[0]}, torchvision {libraries['torchvision']}, timm {libraries['timm']}, "
         f"{here['date']}. Made by:"
     )
@@ -139,22 +139,24 @@ def _size(row: dict) -> str:
     return " x ".join(map(str, row["input"][1:]))
 
 
-def _fall(row: dict, before: str, after: str, unit: float, name: str) -> str:
-    return f"{row[before] / unit:.2f} {name} to {row[after] / unit:.2f} {name}"
+def _fall(row: dict, before: str, after: str, digits: int) -> str:
+    """Before and after, in millions."""
+    return f"{row[before] / 1e6:,.{digits}f} to {row[after] / 1e6:,.{digits}f}"
 
 
 def _works(row: dict) -> str:
     """`all`, or what does not."""
     bad = [f"{name}: {row.get(name, 'not reached')}" for name in CHECKS if row.get(name) != "yes"]
-    return "; ".join(bad + [row["error"]] * ("error" in row)) or "all"
+    return "; ".join([*bad, *([row["error"]] if "error" in row else [])]) or "all"
 
 
 def _why(row: dict) -> str:
     """Why a network is not among those that meet what was asked."""
     why = [] if _works(row) == "all" else [_works(row)]
-    stays = [s for s in row.get("skips", ()) if s["eligible"]] if row.get("share", 1) < SHARE else []
+    short = row.get("share", 1) < SHARE
+    stays = [s for s in row.get("skips", ()) if short and s["eligible"] and s["share"] >= 0.005]
     why += [f"{100 * s['share']:.0f} % of its parameters stay, because {s['reason']}" for s in stays]
-    return "; ".join(why) + "."
+    return "; ".join(why)
 
 
 def updated(text: str, fresh: str, begin: str = BEGIN) -> str:
