@@ -1,11 +1,12 @@
-"""Write the tables of README.md and docs/verify.md from the records in results/ and benchmarks/.
+"""Write the tables of README.md, docs/verify.md and docs/convert_zoo.md from the records in results/ and benchmarks/.
 
     python tools/results.py            rewrites the parts between the markers
     python tools/results.py --check    fails when a table is not what the records say
 
 A record in results/ is the `record.json` of a finished run, copied there under the name `<recipe>_s<seed>.json`; those
 of an experiment lie in a folder of their own, results/<paper>/<experiment>/, and make a table in docs/papers/<paper>.md
-between markers that name it. benchmarks/verify.json is what `torchmg verify --json` printed.
+between markers that name it. benchmarks/verify.json is what `torchmg verify --json` printed, and
+benchmarks/convert_zoo.json what `benchmarks/convert_zoo.py` wrote.
 """
 
 import json
@@ -98,6 +99,66 @@ def verified(record: dict) -> str:
     return "\n".join([*lines, "", f"{record['note']} torch {here['torch']}, {here['processor']}, {here['date']}."])
 
 
+CHECKS = ("forward", "backward", "export", "undo")
+"""What was tried on a converted network, by the names in the record."""
+SHARE = 0.7
+"""Of what could be converted; a network of which less was is listed with the reasons."""
+
+
+def converted(record: dict) -> str:
+    """A markdown table, a row per network, with how many meet what was asked and why the others do not."""
+    rows = record["rows"]
+    lines = [
+        "| network | input | sizes | blocks, layers | M parameters | M MACs | converted % | works |",
+        "|---|---|---|---:|---:|---:|---:|---|",
+    ]
+    for row in rows:
+        if "share" not in row:
+            lines.append(f"| {row['network']} | {_size(row)} | - | - | - | - | - | {row['error']} |")
+            continue
+        cells = (
+            *(row["network"], _size(row), f"{row['group_size']}, {row['coarsest']}"),
+            *(f"{row['blocks']}, {row['layers']}", _fall(row, "before", "after", 2)),
+            *(_fall(row, "macs_before", "macs_after", 0), f"{100 * row['share']:.1f}", _works(row)),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    good = [row for row in rows if row.get("share", 0) >= SHARE and _works(row) == "all"]
+    here, libraries = record["environment"], record["libraries"]
+    note = (
+        f"{len(good)} of {len(rows)} networks: at least {100 * SHARE:.0f} % converted, and all of it works.\n"
+        f"torch {here['torch'].partition('+')[0]}, torchvision {libraries['torchvision']}, timm {libraries['timm']}, "
+        f"{here['date']}. Made by:"
+    )
+    rest = [f"- {row['network']}: {_why(row)}" for row in rows if row not in good]
+    listed = ["", "The others:", "", *rest] if rest else []
+    return "\n".join([*lines, "", note, "", "```", record["command"], "```", *listed])
+
+
+def _size(row: dict) -> str:
+    """The input's size, without the batch."""
+    return " x ".join(map(str, row["input"][1:]))
+
+
+def _fall(row: dict, before: str, after: str, digits: int) -> str:
+    """Before and after, in millions."""
+    return f"{row[before] / 1e6:,.{digits}f} to {row[after] / 1e6:,.{digits}f}"
+
+
+def _works(row: dict) -> str:
+    """`all`, or what does not."""
+    bad = [f"{name}: {row.get(name, 'not reached')}" for name in CHECKS if row.get(name) != "yes"]
+    return "; ".join([*bad, *([row["error"]] if "error" in row else [])]) or "all"
+
+
+def _why(row: dict) -> str:
+    """Why a network is not among those that meet what was asked."""
+    why = [] if _works(row) == "all" else [_works(row)]
+    short = row.get("share", 1) < SHARE
+    stays = [s for s in row.get("skips", ()) if short and s["eligible"] and s["share"] >= 0.005]
+    why += [f"{100 * s['share']:.0f} % of its parameters stay, because {s['reason']}" for s in stays]
+    return "; ".join(why)
+
+
 def updated(text: str, fresh: str, begin: str = BEGIN) -> str:
     """The page with a fresh table between its markers."""
     head, _, rest = text.partition(begin)
@@ -116,6 +177,11 @@ def main() -> int:
     tables = [
         (ROOT / "README.md", BEGIN, table(load_records())),
         (ROOT / "docs" / "verify.md", BEGIN, verified(json.loads((ROOT / "benchmarks" / "verify.json").read_text()))),
+        (
+            ROOT / "docs" / "convert_zoo.md",
+            BEGIN,
+            converted(json.loads((ROOT / "benchmarks" / "convert_zoo.json").read_text())),
+        ),
     ]
     for folder in sorted(path for path in (ROOT / "results").glob("*/*") if path.is_dir()):
         page = ROOT / "docs" / "papers" / f"{folder.parent.name}.md"

@@ -57,7 +57,16 @@ def test_transformers_of_torch() -> None:
     # In evaluation an encoder layer hands its weights to one fused function; a decoder layer calls its layers.
     sites, skips = find_sites(model, stem=True, head=True)
     assert [site.path for site in sites] == ["decoder.layers.0.linear1", "decoder.layers.0.linear2"]
-    assert all("reads its weight" in skip.reason for skip in skips)
+    matrices = [skip for skip in skips if skip.kind == "MultiheadAttention"]
+    assert [skip.parameters for skip in matrices] == [3 * 16 * (16 + 1)] * 3
+    assert all("bare parameters" in skip.reason and skip.eligible for skip in matrices)
+    assert all("reads its weight" in skip.reason for skip in skips if skip not in matrices)
+
+
+def test_matrices_without_layers_are_told() -> None:
+    model = nn.ModuleDict({"first": nn.Linear(4, 8), "memory": nn.LSTM(8, 8), "last": nn.Linear(8, 2)})
+    eligible = {skip.path: skip.eligible for skip in find_sites(model)[1]}
+    assert eligible == {"first": False, "memory": True, "last": False}
 
 
 class OwnForward(nn.Conv2d):

@@ -30,7 +30,8 @@ def check_every_layer_once(model: nn.Module, **options: bool) -> None:
         assert site.parameters == sum(parameter.numel() for parameter in module.parameters())
         assert all(model.get_submodule(path) is module for path in site.paths)
         assert (site.shape is None) == bool(site.layers) == (site.channels > 0)
-    assert sorted(found) == sorted(name for name, module in model.named_modules() if isinstance(module, Dense))
+    known = Dense | nn.MultiheadAttention  # which holds matrices beside its layer
+    assert sorted(found) == sorted(name for name, module in model.named_modules() if isinstance(module, known))
 
 
 # Stem and head apart. ResNets: a block for every one that keeps its shape; the first of a stage goes layer by layer.
@@ -129,6 +130,13 @@ class Parallel(Sum):
         return x + self.body[0](x) + self.body[3](x)
 
 
+class Given(Sum):
+    """Adds what it is given in the place of its input, where it is."""
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        return self.body(x) + (x if shortcut is None else shortcut)
+
+
 class Picky(Sum):
     """A block that refuses the input of the trial."""
 
@@ -149,6 +157,7 @@ class Picky(Sum):
         (Sum(lambda x, y: x * y.sigmoid()), {"conv": 2}),
         (Sum(lambda x, y: 2 * x + y), {"conv": 2}),
         (Parallel(lambda x, y: x), {"conv": 2}),
+        (Given(lambda x, y: x), {"conv": 2}),
         (Picky(lambda x, y: x + y), {"conv": 2}),
     ],
 )

@@ -1,5 +1,6 @@
 """Residual blocks of convolutions that keep width and resolution, recognised by what they are made of."""
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -88,10 +89,11 @@ def match_block(tree: ModuleTree, module: nn.Module, free: Callable[[Dense], boo
 
     Recognised by structure: the convolutions form one of the three chains, keep the resolution (odd kernels of one
     size, stride 1, no dilation, zeros as padding), and nothing else has parameters but norms, squeeze-excitation and
-    a scale for each channel. Whether the input is added is tried out on a tiny copy, see `adds_to_its_input`; on the
+    a scale for each channel. Its forward takes one argument: a second, as in DLA, may be a shortcut that replaces the
+    one from the input. Whether the input is added is tried out on a tiny copy, see `adds_to_its_input`; on the
     meta device it is read from the attributes in `SKIPS`, and blocks without any of those are not recognised.
     """
-    if isinstance(module, Dense) or type(module).forward in CONTAINERS:
+    if isinstance(module, Dense) or type(module).forward in CONTAINERS or not _takes_one_tensor(module):
         return None
     gates = list(_squeezes(module))
     gated = {id(inner) for gate in gates for inner in gate.modules()}
@@ -105,6 +107,14 @@ def match_block(tree: ModuleTree, module: nn.Module, free: Callable[[Dense], boo
     if not (_plain(module, channels, gated) and _apart(tree, module) and all(map(free, layers.values()))):
         return None
     return Block(kind, channels, hidden, tuple(chain), squeeze) if _has_skip(module, tuple(chain), squeeze) else None
+
+
+def _takes_one_tensor(module: nn.Module) -> bool:
+    """Whether nothing but one tensor can be handed to it, by its forward's signature."""
+    try:
+        return len(inspect.signature(module.forward).parameters) == 1
+    except (TypeError, ValueError):  # a compiled forward may have no signature
+        return False
 
 
 def _chain(convs: Sequence[Conv]) -> tuple[BlockKind, int, int] | None:

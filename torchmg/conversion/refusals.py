@@ -20,6 +20,8 @@ from torchmg.nn.transfer import Transfer
 MULTIGRID = (MultigridLayer, MGICBlock, ChannelCoupling, SiC, Transfer)
 """Modules of torchmg that are what a conversion makes, or as light; nothing within them is converted again."""
 BASES: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS.values(), *TRANSPOSED.values())
+MATRICES = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
+"""Modules of torch that hold dense matrices of their own beside, or without, layers."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -48,6 +50,18 @@ class Refusal(NamedTuple):
 
     reason: str
     eligible: bool = True
+
+
+def bare_matrices(path: str, module: nn.Module) -> Skip | None:
+    """The matrices that a module of torch keeps as bare parameters, where it does.
+
+    Nothing can stand in for these, and yet they mix channels like any dense layer: they count as what could be wanted.
+    """
+    own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+    if not isinstance(module, MATRICES) or not own:
+        return None
+    kind = type(module).__name__
+    return Skip(path, kind, own, f"{kind} keeps its matrices as bare parameters, not as layers", True)
 
 
 def within_multigrid(tree: ModuleTree) -> frozenset[int]:

@@ -9,7 +9,7 @@ from torch import nn
 from torchmg.conversion.blocks import find_blocks
 from torchmg.conversion.ends import heads, stems
 from torchmg.conversion.module_tree import ModuleTree, TransposedConv, groups_of, join
-from torchmg.conversion.refusals import Refusal, Skip, grouping, refusal, within_multigrid
+from torchmg.conversion.refusals import Refusal, Skip, bare_matrices, grouping, refusal, within_multigrid
 from torchmg.nn.layer_shape import Dense, LayerShape
 
 Kind = Literal["conv", "transposed", "linear", "residual", "bottleneck", "inverted_residual"]
@@ -54,7 +54,8 @@ def find_sites(
     """Everything that can be converted, and every layer that cannot or shall not be, both in registration order.
 
     Each `nn.Linear`, `nn.Conv1d/2d/3d` and `nn.ConvTranspose1d/2d/3d` of the network, subclasses included, is in
-    exactly one site (as itself, or in the `layers` or `squeeze` of a block) or in one skip.
+    exactly one site (as itself, or in the `layers` or `squeeze` of a block) or in one skip. Further skips are the
+    matrices that torch's attention and recurrent modules keep themselves.
 
     A layer is a site when it is dense, computes what torch's layer computes, and nothing else looks into it or shares
     its weight; see `torchmg.conversion.refusals`. For blocks see `torchmg.conversion.blocks`.
@@ -102,6 +103,8 @@ def find_sites(
                 sites.append(Site(tree.paths(module), _kind(module), _numbers(module), LayerShape.of(module)))
             else:
                 skips.append(Skip(path, type(module).__name__, _numbers(module), why.reason, why.eligible))
+        elif bare := bare_matrices(path, module):
+            skips.append(bare)
     return sites, skips
 
 

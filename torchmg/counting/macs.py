@@ -145,8 +145,10 @@ def _by_formula(counter: _MacCounter, path: str, coupling: ChannelCoupling) -> N
     coupling.adjoint = counted(coupling.adjoint, fine=1)
 
 
-def forward_macs(model: nn.Module, input: tuple[int, ...]) -> Macs:  # noqa: A002
+def forward_macs(model: nn.Module, input: tuple[int, ...], dtype: torch.dtype | None = None) -> Macs:  # noqa: A002
     """MACs of one forward pass for one sample of shape `input`, and the operators that have no formula.
+
+    The sample has this dtype; by default that of the model's first floating parameter, or torch's own.
 
     Raises:
         ShapeError: the model cannot take this input; the message carries the model's own.
@@ -156,7 +158,8 @@ def forward_macs(model: nn.Module, input: tuple[int, ...]) -> Macs:  # noqa: A00
         meta = meta_copy(model)
     except Exception as error:
         raise TorchmgError(f"The model cannot be copied for counting: {error}") from error
-    x = torch.empty(1, *input, device="meta")
+    floating = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+    x = torch.empty(1, *input, device="meta", dtype=dtype or next(floating, None))
     try:
         return call_macs(meta, lambda: meta(x))
     except TorchmgError:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import nn
 
 from torchmg.counting.macs import forward_macs
@@ -102,13 +103,20 @@ class Count:
         return str(self.table())
 
 
-def count(model: nn.Module, input: tuple[int, ...] = (3, 32, 32), name: str | None = None) -> Count:  # noqa: A002
+def count(
+    model: nn.Module,
+    input: tuple[int, ...] = (3, 32, 32),  # noqa: A002
+    name: str | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Count:
     """Count a model's unique parameters and forward MACs, without data and without memory for any.
 
     Args:
         model: any module that takes one (batch, *input) tensor; it is not changed.
         input: shape of one sample, without the batch axis.
         name: heading of the printed table; default the class name.
+        dtype: of the input, an integer one for tokens; default that of the model's first floating parameter.
 
     Raises:
         UsageError: an impossible input shape.
@@ -116,7 +124,7 @@ def count(model: nn.Module, input: tuple[int, ...] = (3, 32, 32), name: str | No
     """
     if not input or any(not isinstance(n, int) or n < 1 for n in input):
         raise UsageError(f"input must be positive sizes such as (3, 32, 32); got {input!r}.")
-    found = forward_macs(model, tuple(input))
+    found = forward_macs(model, tuple(input), dtype)
     macs = found.by_path
     places = dict(_places(model))
     rows, seen = [], set()
