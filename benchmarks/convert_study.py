@@ -36,8 +36,8 @@ RATIOS = (4, 8)
 EPOCHS, TUNING = 4, 3
 BATCH, RATE, TUNING_RATE = 128, 0.1, 0.05
 UNLABELLED = 1024
-METHODS = ("match", "project", "none", "match layers", "project layers", "none layers")
-METHODS += ("taylor", "magnitude", "svd", "scratch", "scratch layers")
+METHODS = ("match blocks", "match layers", "project blocks", "project layers", "none blocks", "none layers")
+METHODS += ("taylor", "magnitude", "svd", "scratch blocks", "scratch layers")
 
 
 class Task:
@@ -94,9 +94,9 @@ def parameters(model: nn.Module) -> int:
 
 
 def converted(method: str) -> Callable[[nn.Module, Task, int, int], nn.Module]:
-    """`torchmg.convert` with a warm start; `layers` converts layer by layer."""
+    """`torchmg.convert` with a warm start, whole blocks or layer by layer."""
     start, _, form = method.partition(" ")
-    scheme = torchmg.MGIC(blocks=form != "layers")
+    scheme = torchmg.MGIC(blocks=form == "blocks")
 
     def make(dense: nn.Module, task: Task, ratio: int, seed: int) -> nn.Module:
         torch.manual_seed(seed)

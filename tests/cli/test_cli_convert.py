@@ -125,7 +125,7 @@ def test_wrong_requests_are_explained(tmp_path: Path, factory: str) -> None:
         convert("resnet20", "--only", "layer[")
     with pytest.raises(UsageError, match="--stencil"):
         convert("resnet20", "--stencil", 5)
-    with pytest.raises(UsageError, match="--layers"):
-        convert("resnet20", "--to", "lean", "--layers")
+    with pytest.raises(UsageError, match="--form"):
+        convert("resnet20", "--to", "lean", "--form", "layers")
     with pytest.raises(UsageError, match="num_classes"):
         convert(tmp_path, "--num-classes", 3)

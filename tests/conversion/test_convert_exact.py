@@ -87,7 +87,7 @@ def trained() -> tuple[nn.Module, Tensor]:
 def at_a_quarter(warm_start: Any) -> tuple[Report, float]:
     """The conversion to a quarter of the parameters, and the error of its output on pictures not fitted to."""
     dense, images = trained()
-    net, report = convert(dense, ratio=4, warm_start=warm_start, data=list(images[:192].split(32)))
+    net, report = convert(dense, MGIC(blocks=True), ratio=4, warm_start=warm_start, data=list(images[:192].split(32)))
     with torch.no_grad():
         return report, ((net.eval()(images[192:]) - dense(images[192:])).norm() / dense(images[192:]).norm()).item()
 

@@ -35,7 +35,7 @@ def small(dims: int = 2) -> nn.Sequential:
     return nn.Sequential(*body, Residual(32, 32, dims), pool(1), nn.Flatten(), nn.Linear(32, 16), nn.Linear(16, 10))
 
 
-SIZES = MGIC(group_size=4, coarsest=8)
+SIZES = MGIC(group_size=4, coarsest=8, blocks=True)
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -155,7 +155,9 @@ def test_the_root_may_be_the_layer_or_block_itself(root: Callable[[], nn.Module]
     x = torch.randn(4, 32) if isinstance(net, nn.Linear) else torch.randn(4, 32, 5, 5)
     y = run(net, x)
     for warm in ("project", "match") if data else ("project",):
-        new, report = convert(net, None if budget else SIZES, **budget, data=[x] if data else None, warm_start=warm)
+        new, report = convert(
+            net, MGIC(blocks=True) if budget else SIZES, **budget, data=[x] if data else None, warm_start=warm
+        )
         assert isinstance(new, (MultigridLayer, MultigridBlock))
         assert report.replaced[0].site.path == ""
         assert "(root)" in str(report)
@@ -172,7 +174,9 @@ def test_filters_ends_and_blocks() -> None:
     net = small().eval()
     kinds = lambda report: {c.site.path: c.site.kind for c in report.replaced}  # noqa: E731
     assert kinds(convert(net, SIZES)[1]) == {"1": "conv", "4": "residual", "7": "linear"}
-    layers = convert(net, MGIC(4, 8, blocks=False))[1]
+    assert kinds(convert(net, MGIC(4, 8), warm_start="none")[1]) == kinds(convert(net, SIZES)[1])
+    layers = convert(net, MGIC(4, 8))[1]
+    assert layers == convert(net, MGIC(4, 8, blocks=False))[1], "what is only projected"
     assert kinds(layers) == {"1": "conv", "4.a": "conv", "4.b": "conv", "7": "linear"}
     only = convert(net, SIZES, where=lambda name, module: isinstance(module, nn.Conv2d) and name.startswith("4"))[1]
     assert set(kinds(only)) == {"4.a", "4.b"}

@@ -46,8 +46,9 @@ class Sizes:
     """Taps (lean)."""
     block: int | None = None
     """Width of circulant blocks (circulant)."""
-    layers: bool = False
-    """Convert layer by layer, also where a whole block is recognised (mgic)."""
+    form: Literal["auto", "blocks", "layers"] = "auto"
+    """Convert whole residual blocks where they are recognised, or layer by layer; auto: blocks unless the weights are
+    only projected (mgic)."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +176,11 @@ def _scheme(sizes: Sizes) -> "Scheme":
         for name in ("group_size", "coarsest", "stencil", "block")
         if (value := getattr(sizes, name)) is not None
     }
-    if foreign := sorted(set(given) - set(own)) + (["layers"] if sizes.layers and sizes.to != "mgic" else []):
+    if foreign := sorted(set(given) - set(own)) + (["form"] if sizes.form != "auto" and sizes.to != "mgic" else []):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
         raise UsageError(f"--to {sizes.to} has no {flags}; it has {', '.join(own)}.")
     if sizes.to == "mgic":
-        return MGIC(blocks=not sizes.layers, **given)
+        return MGIC(blocks={"auto": None, "blocks": True, "layers": False}[sizes.form], **given)
     return Lean(**given) if sizes.to == "lean" else Circulant(**given)
 
 

@@ -88,9 +88,10 @@ def convert(
     _check_request(model, scheme, (max_params, max_macs, ratio), warm_start, batches, example_input)
     if is_meta(model):
         batches = None  # there are no values to fit
-    sites, skipped = find_sites(
-        model, blocks=isinstance(scheme, MGIC) and scheme.blocks, where=where, stem=stem, head=head
-    )
+    if isinstance(scheme, MGIC) and scheme.blocks is None:
+        scheme = replace(scheme, blocks=warm_start != "project")
+    blocks = isinstance(scheme, MGIC) and bool(scheme.blocks)
+    sites, skipped = find_sites(model, blocks=blocks, where=where, stem=stem, head=head)
     sites, refused = _partition(model, sites, scheme)
     skipped = [*skipped, *refused]
     if not sites:

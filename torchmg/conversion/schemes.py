@@ -48,8 +48,9 @@ class MGIC(Scheme):
     Args:
         group_size: channels of a group on all levels but the coarsest; 8, as in `MGICBlock`, where no budget chooses.
         coarsest: width at which coupling is full; 16 where no budget chooses.
-        blocks: convert whole residual blocks into MGIC cycles (Algorithm 1) where they are recognised; without it every
-            layer is converted on its own.
+        blocks: convert whole residual blocks into MGIC cycles (Algorithm 1) where they are recognised; False: every
+            layer on its own. None, the default, takes blocks where `match` fits them or nothing does, and layers where
+            they are only projected: a projected layer has all levels of its dense kernel, a block the finest alone.
         permute: let `project` sort channels so that strongly coupled ones share a group.
         stop, group_rule: see `StopRule`, `GroupRule`.
 
@@ -63,7 +64,7 @@ class MGIC(Scheme):
 
     group_size: int | None = None
     coarsest: int | None = None
-    blocks: bool = True
+    blocks: bool | None = None
     permute: bool = True
     stop: StopRule = "le"
     group_rule: GroupRule = "ceil"

@@ -118,6 +118,8 @@ def time_steps(
     check_choice("scheme", scheme, get_args(Scheme))
     if sign is not None:
         check_choice("sign", sign, get_args(SignWord))
+    if diffusion_init is not None:
+        check_choice("diffusion_init", diffusion_init, get_args(DiffusionInit))
     if not isinstance(steps, int) or steps < 1:
         raise UsageError(f"steps must be a whole number, at least 1; got {steps!r}.")
     if scheme != "explicit" and dynamics != "parabolic":
