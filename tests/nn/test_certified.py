@@ -133,7 +133,7 @@ def test_the_factor_is_part_of_the_gradient() -> None:
 @pytest.mark.parametrize("name", COUPLINGS)
 def test_every_coupling_can_be_certified(name: str, padding: Any) -> None:
     size = (4, 3)
-    step = SymmetricStep(channel_coupling(name, 8, 8, padding=padding), norm="none", act="tanh", h=2.0)
+    step = SymmetricStep(channel_coupling(name, 8, 8, padding=padding), norm="none", act="tanh", h=2.0, rescale=True)
     assert 2 * torch.linalg.matrix_norm(matrix_of(step.coupling.double(), size), ord=2) ** 2 < 1
     certify(step.double())
     for _ in range(3):

@@ -99,7 +99,7 @@ def test_a_hamiltonian_block_runs_backwards(dims: Any, act: Any, norm: Any, sign
     torch.manual_seed(seed)
 
     def half() -> SymmetricStep:
-        return SymmetricStep(Full(3, 3, dims=dims), norm=norm, act=act, sign=sign, h=h)
+        return SymmetricStep(Full(3, 3, dims=dims), norm=norm, act=act, sign=sign, h=h, rescale=True)
 
     block = Hamiltonian(*(HamiltonianStep(half(), half()) for _ in range(4))).double().eval()
     y = torch.randn(2, 6, *(4,) * dims, dtype=torch.float64)

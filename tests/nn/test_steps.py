@@ -185,23 +185,23 @@ def test_a_norm_of_nonnegative_scale_is_batch_norm_otherwise() -> None:
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("member", [Full, Depthwise, Pointwise])
 @pytest.mark.parametrize("padding", ["zeros", "circular"])
-def test_a_new_step_starts_with_a_product_below_one(dims: Any, member: Any, padding: Padding) -> None:
+def test_a_rescaled_step_starts_with_a_product_below_one(dims: Any, member: Any, padding: Padding) -> None:
     coupling = member(12, 12, dims=dims, padding=padding, bias=True)
     torch.nn.init.constant_(coupling.bias, 7.0)
-    step = SymmetricStep(coupling, h=2.0)
+    step = SymmetricStep(coupling, h=2.0, rescale=True)
     product = 2 * step.coupling.norm_bound((8 if dims == 3 else 20,) * dims) ** 2
     assert 0.4 < product < 1
 
 
-def test_small_weights_are_left_alone_and_so_are_all_on_request() -> None:
+def test_small_weights_are_left_alone_and_so_are_all_unless_asked() -> None:
     small = Full(4, 4)
     with torch.no_grad():
         small.weight.mul_(1e-2)
     before = small.weight.clone()
-    assert torch.equal(SymmetricStep(small).coupling.dense_weight(), before)
+    assert torch.equal(SymmetricStep(small, rescale=True).coupling.dense_weight(), before)
     large = Full(4, 4)
     before = large.weight.clone()
-    assert torch.equal(SymmetricStep(large, rescale=False).coupling.dense_weight(), before)
+    assert torch.equal(SymmetricStep(large).coupling.dense_weight(), before)
 
 
 def test_the_estimate_of_the_norm_is_from_below_and_close() -> None:

@@ -136,7 +136,7 @@ class SymmetricForm(TimeStep):
         h: float = 1.0,
         bias: bool = False,
         outer_norm: bool = False,
-        rescale: bool = True,
+        rescale: bool = False,
         certified: bool = False,
     ) -> None:
         super().__init__(h)
@@ -208,7 +208,8 @@ class SymmetricStep(SymmetricForm, ExplicitStep):
         sign: see `Sign`.
         bias: b, one number a channel, zero at first. A norm has one already.
         outer_norm: another norm of the same kind after K^T, which the toolbox allows; no theorem covers it.
-        rescale: shrink the weights of `coupling` once so that h ||K||^2 starts below 1.
+        rescale: shrink the weights of `coupling` once so that h ||K||^2 starts below 1 (spec 1.7 [P]); off by default,
+            because a network with norms then learns more slowly.
         certified: see `certify`.
 
     Raises:
@@ -228,7 +229,7 @@ class SymmetricStep(SymmetricForm, ExplicitStep):
         sign: Sign = -1,
         bias: bool = False,
         outer_norm: bool = False,
-        rescale: bool = True,
+        rescale: bool = False,
         certified: bool = False,
     ) -> None:
         self.sign = check_sign(sign)
