@@ -4,10 +4,11 @@
 
 A ResNet-18 for small pictures, a quarter wide, learns FashionMNIST. Then it is converted by `torchmg.convert` with each
 warm start, pruned by Torch-Pruning (by magnitude and by Taylor expansion), and factorised (truncated singular value
-decompositions, ranks by the energy they keep for their weights), each to the same number of parameters; accuracy is
-taken right after, and after one and three epochs of the same fine-tuning. `scratch` is the converted network trained
-without the original, for as many epochs as both trainings together. Everything that gets data gets the same 1,024
-pictures without labels (Taylor: with), and batch norms re-estimated from them.
+decompositions, ranks by the energy they keep for their weights; `on data` in order and on data, as torchmg's layers
+are), each to the same number of parameters; accuracy is taken right after, and after one and three epochs of the same
+fine-tuning. `scratch` is the converted network trained without the original, for as many epochs as both trainings
+together. Everything that gets data gets the same 1,024 pictures without labels (Taylor: with), and batch norms
+re-estimated from them.
 
 Rows that --state has are not computed again, so a run can be interrupted. Writes convert_study.json beside this file.
 """
@@ -17,6 +18,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import torchmg
+from torchmg.conversion.compensate import compensated
+from torchmg.conversion.in_order import project_in_order
 from torchmg.conversion.regress import reestimate_norms
 from torchmg.conversion.sites import find_sites
 from torchmg.conversion.surgery import replace_modules
@@ -37,7 +41,7 @@ EPOCHS, TUNING = 4, 3
 BATCH, RATE, TUNING_RATE = 128, 0.1, 0.05
 UNLABELLED = 1024
 METHODS = ("match blocks", "match layers", "project blocks", "project layers", "none blocks", "none layers")
-METHODS += ("taylor", "magnitude", "svd", "scratch blocks", "scratch layers")
+METHODS += ("taylor", "magnitude", "svd", "svd on data", "scratch blocks", "scratch layers")
 
 
 class Task:
@@ -138,48 +142,72 @@ def pruned(importance: str) -> Callable[[nn.Module, Task, int, int], nn.Module]:
     return make
 
 
-def factorised(dense: nn.Module, task: Task, ratio: int, seed: int) -> nn.Module:
-    """Every convolution that could be converted as two of lower rank, W = U V, ranks by energy for weights."""
+def factorised(dense: nn.Module, task: Task, ratio: int, seed: int, *, on_data: bool = False) -> nn.Module:
+    """Every convolution that could be converted as two of lower rank, W = U V, ranks by energy for weights.
+
+    With `on_data` the factors are fitted as torchmg fits its layers: in order, to what reaches them.
+    """
     net = copy.deepcopy(dense)
     sites, _ = find_sites(net, blocks=False)
-    layers = {site.paths: net.get_submodule(site.path) for site in sites}
-    parts = {
-        paths: torch.linalg.svd(m.weight.detach().flatten(1).double(), full_matrices=False)
-        for paths, m in layers.items()
+    layers = {site.path: net.get_submodule(site.path) for site in sites}
+    sizes = {path: m.weight.flatten(1).shape for path, m in layers.items()}
+    energies = {
+        path: torch.linalg.svdvals(m.weight.detach().flatten(1).double()).square() for path, m in layers.items()
     }
-    cost = {paths: sum(m.weight.flatten(1).shape) for paths, m in layers.items()}
-    gain = {
-        paths: (s.square() / s.square().sum() / cost[paths]).tolist() for paths, (_, s, _) in parts.items()
-    }  # relative energy of a layer that one more rank keeps, for a weight
+    # Relative energy of a layer that one more rank keeps, for a weight.
+    gains = {path: (e / e.sum() / sum(sizes[path])).tolist() for path, e in energies.items()}
     ranks = dict.fromkeys(layers, 1)
     room = parameters(dense) / ratio - (parameters(dense) - sum(m.weight.numel() for m in layers.values()))
-    room -= sum(cost.values())
-    order = sorted(((g, paths, r) for paths, gains in gain.items() for r, g in enumerate(gains) if r), reverse=True)
-    for _, paths, _ in order:
-        if cost[paths] <= room and ranks[paths] < len(gain[paths]):
-            ranks[paths] += 1
-            room -= cost[paths]
-    new = {}
-    for paths, layer in layers.items():
-        u, s, v = parts[paths]
-        r, root = ranks[paths], s[: ranks[paths]].sqrt()
-        if r * cost[paths] >= layer.weight.numel():
-            continue
-        first = nn.Conv2d(layer.in_channels, r, layer.kernel_size, layer.stride, layer.padding, bias=False)
-        second = nn.Conv2d(r, layer.out_channels, 1, bias=False)
-        first.weight.data = (root[:, None] * v[:r]).unflatten(1, layer.weight.shape[1:]).float()
-        second.weight.data = (u[:, :r] * root)[..., None, None].float()
-        new[paths] = nn.Sequential(first, second)
-    net, _ = replace_modules(net, new)
+    room -= sum(map(sum, sizes.values()))
+    order = sorted(((g, path, r) for path, gain in gains.items() for r, g in enumerate(gain) if r), reverse=True)
+    for _, path, _ in order:
+        if sum(sizes[path]) <= room and ranks[path] < len(gains[path]):
+            ranks[path] += 1
+            room -= sum(sizes[path])
+    units = [(site, low_rank(layers[site.path], ranks[site.path])) for site in sites]
+    units = [(site, unit) for site, unit in units if parameters(unit) < layers[site.path].weight.numel()]
+    if on_data:
+        project_in_order(net, units, task.unlabelled(), fit_low_rank)
+    else:
+        for site, unit in units:
+            fit_low_rank(site, layers[site.path], unit, None)
+    net, _ = replace_modules(net, {site.paths: unit for site, unit in units})
     reestimate_norms(net, task.unlabelled())
     return net
+
+
+def low_rank(layer: Any, rank: int) -> nn.Sequential:
+    """A convolution to fewer channels and one of single taps back, without values yet."""
+    first = nn.Conv2d(layer.in_channels, rank, layer.kernel_size, layer.stride, layer.padding, bias=False)
+    return nn.Sequential(first, nn.Conv2d(rank, layer.out_channels, 1, bias=False))
+
+
+@torch.no_grad()
+def fit_low_rank(site: Any, layer: Any, unit: Any, moments: tuple[Tensor, Tensor] | None) -> float:
+    """Truncated singular values, of the compensated kernel in the norm of its inputs where these are known."""
+    del site
+    weight = layer.weight.double()
+    root = torch.eye(weight.shape[1], dtype=torch.float64)
+    if moments is not None:
+        weight = compensated(weight, *moments)
+        values, vectors = torch.linalg.eigh(moments[1])
+        root = vectors * (values.clamp_min(0) + 1e-4 * values.mean()).sqrt() @ vectors.T
+    seen = torch.einsum("oikl,ij->ojkl", weight, root)
+    u, s, v = torch.linalg.svd(seen.flatten(1), full_matrices=False)
+    rank = unit[0].out_channels
+    first = (s[:rank, None].sqrt() * v[:rank]).unflatten(1, weight.shape[1:])
+    unit[0].weight.copy_(torch.einsum("oikl,ij->ojkl", first, torch.linalg.inv(root)))
+    unit[1].weight.copy_((u[:, :rank] * s[:rank].sqrt())[..., None, None])
+    return (s[rank:].norm() / s.norm()).item()
 
 
 def maker(method: str) -> Callable[[nn.Module, Task, int, int], nn.Module]:
     """What makes the small network of a method."""
     if method in ("taylor", "magnitude"):
         return pruned(method)
-    return factorised if method == "svd" else converted(method)
+    if method.startswith("svd"):
+        return partial(factorised, on_data=method == "svd on data")
+    return converted(method)
 
 
 def trained(state: Path, task: Task, epochs: int, seed: int) -> nn.Module:

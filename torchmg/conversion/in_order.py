@@ -13,13 +13,15 @@ from torchmg.conversion.sites import Site
 from torchmg.conversion.warm_start import project
 from torchmg.errors import DivergedError
 
-Fits = Mapping[str, float]
-"""Path of a site -> its fit error."""
+Moments = tuple[Tensor, Tensor]
+"""E[x z^T] and E[z z^T] over channels, (in, in), of a layer's inputs in the original network and now."""
+Fit = Callable[[Site, nn.Module, nn.Module, Moments | None], float]
+"""Fills a unit from a site's original, as `project` does; returns the fit error."""
 
 
 @torch.no_grad()
 def project_in_order(
-    model: nn.Module, units: Sequence[tuple[Site, nn.Module]], batches: Sequence[Inputs]
+    model: nn.Module, units: Sequence[tuple[Site, nn.Module]], batches: Sequence[Inputs], fit: Fit = project
 ) -> dict[str, float]:
     """Project the original of every site onto its unit, in the order in which the network calls them.
 
@@ -32,6 +34,7 @@ def project_in_order(
         model: the original network; it is the same afterwards.
         units: sites and their fresh units, which are filled.
         batches: inputs; the network runs twice a layer on all of them, up to that layer.
+        fit: what fills a unit.
 
     Returns:
         Path of every site -> fit error, see `project`.
@@ -52,7 +55,7 @@ def project_in_order(
             moments = None
             if site.shape is not None and path in calls:
                 moments = _moments(model, site, module, calls[path], installed, placed)
-            errors[path] = project(site, module, unit, moments)
+            errors[path] = fit(site, module, unit, moments)
             installed.append((module, unit))
     return errors
 
@@ -84,8 +87,8 @@ def _moments(
     calls: int,
     installed: Sequence[tuple[nn.Module, nn.Module]],
     batches: Sequence[Inputs],
-) -> tuple[Tensor, Tensor]:
-    """E[x z^T] and E[z z^T] of a layer's channels, in float64, over positions, samples and calls."""
+) -> Moments:
+    """In float64, over positions, samples and calls."""
     assert site.shape is not None
     width, rows = site.shape.in_channels, 0
     cross = own = torch.zeros(width, width, dtype=torch.float64, device=place(model))
