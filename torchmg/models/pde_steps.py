@@ -102,8 +102,8 @@ def time_steps(
         h: time step.
         sign: of the layer; by default minus for symmetric layers, which damps, and plus for double ones.
         rescale: shrink the first weights of symmetric layers so that h ||K||^2 < 1 (spec 1.7 [P]). Off by default: the
-            weights then are those of any other layer, and dense couplings learn much faster
-            (`results/lowcost/coupling_sweep`). Without it no theorem covers the first steps, unless `certified`.
+            weights then are those of any other layer, and dense couplings learn faster. Without it no theorem covers
+            the first steps, unless `certified`.
         certified: bound the couplings' norms in every forward so that steps never expand (symmetric layers with the
             minus sign and parabolic dynamics; norms `nonnegative` or `none`).
         **options: of the coupling.
