@@ -143,9 +143,8 @@ def choose(
     """One choice per site with a total loss as small as can be found within the limit.
 
     The result is within the limit, never worse than `best_uniform`, and maximal: no single site has a choice of
-    smaller loss that would still fit. It is optimal (up to rounding) wherever `MAX_WORK` of the solver suffices, as for
-    ten sites with ten choices, and for 200 sites with 30 choices of random or falling losses. The hardest such menus
-    tried, with losses concave in the cost, came within 0.03 % of the linear bound. Ties go to the lower index.
+    smaller loss that would still fit. It is optimal (up to rounding) wherever `MAX_WORK` of the solver suffices, which
+    is a matter of sites and choices; where it does not, the best that was found is given. Ties go to the lower index.
 
     Args:
         menus: The choices of every site, in any order; no menu may be empty.

@@ -68,11 +68,10 @@ def factorise(
     Args:
         weight: (out, in, taps), a floating type.
         groups: number of groups of every level, finest first, the last 1; a single 1 is the dense kernel itself.
-        sweeps: most improvements of all bases after the start; fewer if the error no longer falls. After 10 it is
-            within some thousandths of where it ends.
+        sweeps: most improvements of all bases after the start; fewer if the error no longer falls.
         input_moment: (in, in), the mean of x x^T over data and positions, of the inputs x of the layer. With it the
             error that is made small is the mean square of the output's, for inputs that do not depend on each other at
-            different taps; the product with a moment of taps did no better on trained layers. 1e-4 of its mean variance
+            different taps. 1e-4 of its mean variance
             is added to each channel, so that weights of silent channels stay near the kernel's.
 
     Returns:

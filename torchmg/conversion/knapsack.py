@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_WORK = 1_000_000
-"""Partial selections the search may look at. They take some tenths of a second on one core."""
+"""Partial selections the search may look at."""
 
 
 @dataclass(frozen=True)

@@ -101,9 +101,9 @@ def time_steps(
         norm: see `StepNorm`; batch norm by default, with |gamma| where steps are certified.
         h: time step.
         sign: of the layer; by default minus for symmetric layers, which damps, and plus for double ones.
-        rescale: shrink the first weights of symmetric layers so that h ||K||^2 < 1 (spec 1.7 [P]). Off by default: the
-            weights then are those of any other layer, and dense couplings learn faster. Without it no theorem covers
-            the first steps, unless `certified`.
+        rescale: shrink the first weights of symmetric layers so that h ||K||^2 < 1 (spec 1.7 [P]). Off by default, a
+            choice of ours: the weights then are those of any other layer. Without it no theorem covers the first steps,
+            unless `certified`.
         certified: bound the couplings' norms in every forward so that steps never expand (symmetric layers with the
             minus sign and parabolic dynamics; norms `nonnegative` or `none`).
         **options: of the coupling.

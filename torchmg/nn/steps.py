@@ -208,8 +208,7 @@ class SymmetricStep(SymmetricForm, ExplicitStep):
         sign: see `Sign`.
         bias: b, one number a channel, zero at first. A norm has one already.
         outer_norm: another norm of the same kind after K^T, which the toolbox allows; no theorem covers it.
-        rescale: shrink the weights of `coupling` once so that h ||K||^2 starts below 1 (spec 1.7 [P]); off by default,
-            because a network with norms then learns more slowly.
+        rescale: shrink the weights of `coupling` once so that h ||K||^2 starts below 1 (spec 1.7 [P]); off by default.
         certified: see `certify`.
 
     Raises:
