@@ -29,7 +29,7 @@ class Original(NamedModel):
 
     def given(self) -> dict[str, Any]:
         """Only the options that were set."""
-        return self.sizes() | ({} if self.width is None else {"width": self.width})
+        return super().given() | ({} if self.width is None else {"width": self.width})
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,7 @@ BATCH = 128
 def main(arguments: Sequence[str]) -> int:
     """Convert a model or a run."""
     args = tyro.cli(Arguments, args=arguments, prog="torchmg convert")
-    run = is_run(args.model.model)
-    if run and args.model.given():
-        raise UsageError(f"A run is converted as it is, so leave away {', '.join(args.model.given())}.")
-    if not run:
-        args.model.check_name()
+    run = is_run(args.model, "converted")
     for pattern in (*args.only, *args.skip):
         try:
             re.compile(pattern)
@@ -126,7 +122,7 @@ def main(arguments: Sequence[str]) -> int:
     torch.manual_seed(args.seed)
     model, shape, about = _of_run(args) if run else _built(args)
     shape = args.input or shape
-    report = convert(
+    net, report = convert(
         model,
         scheme,
         where=lambda name, _: _chosen(name, args.only, args.skip),
@@ -141,13 +137,12 @@ def main(arguments: Sequence[str]) -> int:
         inplace=True,
         dry_run=dry,
     )
-    net, done = report
-    args.output.give(done.table(), plan=done.plan(), about=about, out=None if dry else str(args.out))
+    args.output.give(report.table(), plan=report.plan(), about=about, out=None if dry else str(args.out))
     if dry:
         how = "--out FOLDER" if args.out is None else "leave out --dry-run" if args.dry_run else "--yes"
         return _say(args, f"Nothing was written. To write the converted network: {how}.")
     assert args.out is not None
-    save_pretrained(args.out, net, done, base=about["model"], options=about["options"])
+    save_pretrained(args.out, net, report, base=about["model"], options=about["options"])
     return _say(args, f"Written: {args.out}. Load it with torchmg.from_pretrained({str(args.out)!r}{_given(about)}).")
 
 

@@ -10,7 +10,6 @@ import tyro
 from torchmg.cli.model import ModelArguments
 from torchmg.cli.output import Output
 from torchmg.cli.runs import is_run, trained
-from torchmg.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,11 +38,7 @@ class Arguments:
 def main(arguments: Sequence[str]) -> int:
     """Export a model or a run."""
     args = tyro.cli(Arguments, args=arguments, prog="torchmg export")
-    run = is_run(args.model.model)
-    if run and args.model.given():
-        raise UsageError(f"A run is exported as it is, so leave away {', '.join(args.model.given())}.")
-    if not run:
-        args.model.check_name()
+    run = is_run(args.model, "exported")
     from torchmg.exporting.export import export
 
     model, shape, about = trained(Path(args.model.model), args.data_dir) if run else _untrained(args)

@@ -23,8 +23,8 @@ class NamedModel:
     in_channels: int | None = None
     """Channels of the images (default: the model's own)."""
 
-    def sizes(self) -> dict[str, Any]:
-        """Only the sizes that were set."""
+    def given(self) -> dict[str, Any]:
+        """Only what was set, as keyword arguments for whatever builds the model."""
         sizes = {"num_classes": self.num_classes, "in_channels": self.in_channels}
         return {key: value for key, value in sizes.items() if value is not None}
 
@@ -58,4 +58,4 @@ class ModelArguments(NamedModel):
 
     def given(self) -> dict[str, Any]:
         """Only the options that were set."""
-        return self.sizes() | self.options.given()
+        return super().given() | self.options.given()

@@ -3,16 +3,30 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchmg.cli.model import NamedModel
+from torchmg.errors import UsageError
+
 if TYPE_CHECKING:
     from torch import nn
 
 
-def is_run(name: str) -> bool:
-    """Whether a folder is meant: models have no slash in their names, and those of the catalogue come first."""
+def is_run(model: NamedModel, done: str) -> bool:
+    """Whether a folder is meant: models have no slash in their names, and those of the catalogue come first.
+
+    Raises:
+        UsageError: options for a run, which is `done` ("exported") as it is.
+        UnknownNameError: no folder, and no model of that name.
+    """
     from torchmg.models.catalog import MODELS
     from torchmg.models.libraries import is_outside
 
-    return name not in MODELS and not is_outside(name) and (Path(name).is_dir() or len(Path(name).parts) > 1)
+    name = model.model
+    if name in MODELS or is_outside(name) or not (Path(name).is_dir() or len(Path(name).parts) > 1):
+        model.check_name()
+        return False
+    if given := model.given():
+        raise UsageError(f"A run is {done} as it is, so leave away {', '.join(given)}.")
+    return True
 
 
 def trained(path: Path, data_dir: Path | None) -> tuple["nn.Module", tuple[int, ...], dict[str, Any]]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmg.conversion.narrow import narrowed
+from torchmg.conversion.schemes import narrower
 from torchmg.hierarchy import Dims, GroupRule, StopRule
 from torchmg.nn.mgic import MGICBlock, Part
 
@@ -53,7 +54,7 @@ class MultigridBlock(nn.Module):
             coarsest=coarsest,
             stop=stop,
             group_rule=group_rule,
-            group_by="mid" if hidden < channels else "outer",
+            group_by=narrower(channels, hidden),
             hidden=hidden,
             dims=dims,
         )

@@ -15,13 +15,14 @@ from torchmg.conversion.carry_out import carry_out
 from torchmg.conversion.menu import Losses, menu
 from torchmg.conversion.messages import multigrid_in, nothing_matched
 from torchmg.conversion.observe import Inputs, Seen, is_meta, macs_of, observe, undisturbed
+from torchmg.conversion.plan import changes_of
 from torchmg.conversion.refusals import Skip
 from torchmg.conversion.regress import batches_of
 from torchmg.conversion.report import Change, Report
 from torchmg.conversion.schemes import MGIC, Scheme
 from torchmg.conversion.sites import Site, Where, find_sites
 from torchmg.conversion.surgery import replace_modules
-from torchmg.conversion.units import Cost, build, cost, dense_cost, ghost, refusal
+from torchmg.conversion.units import Cost, build, cost, dense_cost, ghost, refusal, width_of
 from torchmg.errors import BudgetError, HierarchyWarning, TorchmgError, UsageError
 from torchmg.hierarchy import check_choice
 
@@ -128,8 +129,6 @@ def apply_plan(model: nn.Module, plan: dict[str, Any]) -> nn.Module:
     Raises:
         UsageError: a plan that does not fit the network; the message says where.
     """
-    from torchmg.conversion.plan import changes_of  # reads and checks the plan
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HierarchyWarning)
         new = {site.paths: build(site, module, scheme) for site, module, scheme in changes_of(model, plan)}
@@ -169,7 +168,7 @@ def convert_stepwise(
     net = copy.deepcopy(model)
     batches = None if is_meta(model) else data
     for portion in _portions(report.replaced, steps):
-        part = replace(report, changes=tuple(portion), warm_start=report.warm_start, dry_run=False)
+        part = replace(report, changes=tuple(portion), dry_run=False)
         net, done = carry_out(net, part, batches, inplace=True)
         yield net, done
 
@@ -224,7 +223,7 @@ def _partition(model: nn.Module, sites: list[Site], scheme: Scheme) -> tuple[lis
 def _trial(site: Site, module: nn.Module, scheme: Scheme) -> str:
     """Why a block cannot be narrowed, whatever the sizes; empty if it can."""
     assert isinstance(scheme, MGIC)
-    width = min(site.channels, site.hidden)
+    width = width_of(site)
     try:
         ghost(site, module, replace(scheme, group_size=width // 2, coarsest=width // 2))
     except TorchmgError as error:
@@ -238,7 +237,7 @@ def _axis(site: Site) -> int:
 
 def _whole(model: nn.Module, example_input: Inputs | None) -> Cost:
     """Unique parameters of the network, and its MACs where the counter knows how to call it."""
-    params = sum({id(p): p.numel() for p in model.parameters()}.values())
+    params = sum(parameter.numel() for parameter in model.parameters())
     return Cost(params, 0 if example_input is None else macs_of(model, example_input))
 
 

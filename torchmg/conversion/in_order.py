@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from torchmg.conversion.observe import Inputs, call, evaluating, first_input, place, to_device
 from torchmg.conversion.sites import Site
-from torchmg.conversion.warm_start import project
+from torchmg.conversion.warm_start import Moments, project
 from torchmg.errors import DivergedError
 
-Moments = tuple[Tensor, Tensor]
-"""E[x z^T] and E[z z^T] over channels, (in, in), of a layer's inputs in the original network and now."""
 Fit = Callable[[Site, nn.Module, nn.Module, Moments | None], float]
 """Fills a unit from a site's original, as `project` does; returns the fit error."""
 
@@ -51,7 +49,7 @@ def project_in_order(
         installed: list[tuple[nn.Module, nn.Module]] = []
         for path in [*calls, *(path for path in sites if path not in calls)]:
             site, module, unit = sites[path]
-            unit.to(next(module.parameters())).eval()
+            unit.eval()
             moments = None
             if site.shape is not None and path in calls:
                 moments = _moments(model, site, module, calls[path], installed, placed)

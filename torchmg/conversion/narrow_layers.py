@@ -13,6 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import check_groups
+from torchmg.nn.conv import pointwise
 
 Scale = Callable[[int, str], int]  # a width and where it is -> the narrow width
 Order = Mapping[int, Tensor]  # width -> which full channel stands at each place of a narrow axis of that width
@@ -47,8 +48,7 @@ class LastAxisLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map."""
-        parts, blocks = x.unflatten(-1, (self.groups, -1)), self.weight.unflatten(0, (self.groups, -1))
-        y = torch.einsum("...gi,goi->...go", parts, blocks).flatten(-2)
+        y = pointwise(x.reshape(-1, x.shape[-1]), self.weight, self.groups).reshape(*x.shape[:-1], -1)
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:

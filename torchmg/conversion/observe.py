@@ -2,8 +2,8 @@
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -54,9 +54,8 @@ def batch_size(inputs: Inputs) -> int:
     Raises:
         UsageError: no tensor.
     """
-    values = [inputs] if isinstance(inputs, Tensor) else inputs.values() if isinstance(inputs, Mapping) else inputs
-    for value in values:
-        if isinstance(value, Tensor) and value.dim():
+    for value in tensors_in(inputs):
+        if value.dim():
             return value.shape[0]
     raise UsageError("example_input has no tensor. Give a tensor, a tuple of arguments, or a dict of keyword ones.")
 
@@ -188,15 +187,21 @@ def recorded(modules: Sequence[nn.Module], *, outputs: bool = True) -> Iterator[
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, every module's own mode after."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
+def in_mode(modules: Iterable[nn.Module], training: bool) -> Iterator[None]:
+    """Modules in that mode inside, each in its own after."""
+    before = {module: module.training for module in modules}
+    for module in before:
+        module.training = training
     try:
         yield
     finally:
-        for module, training in modes.items():
-            module.training = training
+        for module, own in before.items():
+            module.training = own
+
+
+def evaluating(model: nn.Module) -> AbstractContextManager[None]:
+    """Evaluation mode inside, every module's own mode after."""
+    return in_mode(model.modules(), training=False)
 
 
 def first_tensor(output: Any) -> Tensor:

@@ -1,15 +1,15 @@
 """The warm start `match`: units learn to give what the dense originals give, from a few batches without labels."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from torchmg.conversion.observe import Inputs, call, evaluating, place, recorded, to_device, undisturbed
+from torchmg.conversion.observe import Inputs, call, evaluating, in_mode, place, recorded, to_device, undisturbed
 from torchmg.errors import DivergedError, UsageError
 
 STEPS = 200
@@ -206,14 +206,6 @@ def restore_norms(kept: Mapping[nn.Module, Mapping[str, Tensor]]) -> None:
             buffer.copy_(buffers[name])
 
 
-@contextmanager
-def norms_learning(model: nn.Module) -> Iterator[None]:
+def norms_learning(model: nn.Module) -> AbstractContextManager[None]:
     """Batch norms in training mode inside, and nothing else."""
-    norms = {m: m.training for m in model.modules() if isinstance(m, _BatchNorm)}
-    for norm in norms:
-        norm.train()
-    try:
-        yield
-    finally:
-        for norm, training in norms.items():
-            norm.training = training
+    return in_mode((module for module in model.modules() if isinstance(module, _BatchNorm)), training=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from torchmg.conversion.plan import FORMAT
 from torchmg.conversion.refusals import Skip
 from torchmg.conversion.regress import restore_norms
 from torchmg.conversion.schemes import Scheme
@@ -69,7 +70,7 @@ class Report:
     def plan(self) -> dict[str, Any]:
         """What `apply_plan` needs to build the same network again, as JSON can hold it."""
         changes = [{"paths": list(c.site.paths), **c.scheme.plan()} for c in self.changes if c.scheme is not None]
-        return {"format": 1, "model": self.model, "changes": changes}
+        return {"format": FORMAT, "model": self.model, "changes": changes}
 
     def undo(self, model: nn.Module) -> nn.Module:
         """Put the very same original modules back into the converted network, in place, and re-estimated statistics.

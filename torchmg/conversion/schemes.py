@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from torchmg.errors import UsageError
-from torchmg.hierarchy import GroupRule, StopRule, check_choice
+from torchmg.hierarchy import GroupBy, GroupRule, Hierarchy, StopRule, check_choice
+from torchmg.hierarchy.layer_levels import LayerHierarchy
 
 SchemeName = Literal["mgic", "lean", "circulant"]
 LeanStencil = Literal["9", "5"]
@@ -89,6 +90,20 @@ class MGIC(Scheme):
             sizes = [self.group_size] if self.group_size else [2**e for e in range(1, 12) if 2**e <= 2 * coarsest]
             for group_size in sizes:
                 yield self._with(group_size, coarsest)
+
+    def layer_hierarchy(self, in_channels: int, out_channels: int) -> LayerHierarchy:
+        """The levels of a layer in these sizes, which must be set."""
+        return LayerHierarchy(in_channels, out_channels, *self._sizes, self.stop, self.group_rule)
+
+    def block_hierarchy(self, channels: int, hidden: int) -> Hierarchy:
+        """The levels of a block in these sizes, measured on the narrower of its widths."""
+        return Hierarchy(channels, *self._sizes, self.stop, self.group_rule, hidden, narrower(channels, hidden))
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        assert self.group_size is not None, "the budget, or `fixed`, sets them"
+        assert self.coarsest is not None
+        return self.group_size, self.coarsest
 
     def _with(self, group_size: int, coarsest: int) -> "MGIC":
         return MGIC(group_size, coarsest, self.blocks, self.permute, self.stop, self.group_rule)
@@ -189,6 +204,11 @@ def scheme_of(plan: dict[str, Any]) -> Scheme:
     if unknown := sorted(set(options) - known):
         raise UsageError(f"The scheme {name!r} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}.")
     return kind(**options)
+
+
+def narrower(channels: int, hidden: int) -> GroupBy:
+    """Which of a block's widths its sizes are measured on: the middle where that is narrower."""
+    return "mid" if hidden < channels else "outer"
 
 
 def _check_sizes(**sizes: int | None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from torchmg.conversion import hub
@@ -11,6 +12,7 @@ from torchmg.conversion.archive import load_converted, save_converted
 from torchmg.conversion.card import Costs, model_card
 from torchmg.conversion.convert import apply_plan
 from torchmg.conversion.report import Report
+from torchmg.counting.macs import meta_copy
 from torchmg.errors import ShapeError, UsageError
 from torchmg.models.libraries import ARCHIVE
 from torchmg.models.user import build
@@ -97,10 +99,6 @@ def check_outputs(model: nn.Module, spec: str, shape: tuple[int, ...], num_class
 
     Only archives need it: other models are built with these numbers.
     """
-    import torch
-
-    from torchmg.counting.macs import meta_copy
-
     try:
         found = tuple(meta_copy(model)(torch.empty(2, *shape, device="meta")).shape)
     except (RuntimeError, TypeError, ValueError) as error:

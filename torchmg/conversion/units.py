@@ -15,8 +15,6 @@ from torchmg.conversion.sites import Site
 from torchmg.counting.macs import meta_copy
 from torchmg.counting.report import count
 from torchmg.errors import HierarchyWarning, TorchmgError
-from torchmg.hierarchy import GroupBy, Hierarchy
-from torchmg.hierarchy.layer_levels import LayerHierarchy
 from torchmg.nn.additive import MultigridLayer
 from torchmg.nn.coupling import ChannelCoupling, channel_coupling
 from torchmg.nn.layer_shape import LayerShape
@@ -99,8 +97,6 @@ def build(site: Site, module: nn.Module, scheme: Scheme) -> nn.Module:
 def _build(site: Site, module: nn.Module, scheme: Scheme) -> nn.Module:
     shape = site.shape
     if isinstance(scheme, MGIC):
-        assert scheme.group_size is not None
-        assert scheme.coarsest is not None
         sizes: dict[str, Any] = {"group_size": scheme.group_size, "coarsest": scheme.coarsest}
         rules: dict[str, Any] = {"stop": scheme.stop, "group_rule": scheme.group_rule, "permuted": scheme.permute}
         if shape is None:
@@ -142,11 +138,7 @@ def cost(site: Site, module: nn.Module, scheme: Scheme, seen: Seen | None) -> Co
     """What the unit of `build` will cost, a layer's in closed form, without drawing weights."""
     shape = site.shape
     if shape is not None and isinstance(scheme, MGIC):
-        assert scheme.group_size is not None
-        assert scheme.coarsest is not None
-        levels = LayerHierarchy(
-            shape.in_channels, shape.out_channels, scheme.group_size, scheme.coarsest, scheme.stop, scheme.group_rule
-        )
+        levels = scheme.layer_hierarchy(shape.in_channels, shape.out_channels)
         macs = levels.transposed_macs if shape.transposed else levels.macs
         bias = shape.out_channels if shape.bias else 0
         return Cost(levels.weights(shape.taps) + bias, macs(shape.taps, seen.inside, seen.outside) if seen else 0)
@@ -160,11 +152,7 @@ def cost(site: Site, module: nn.Module, scheme: Scheme, seen: Seen | None) -> Co
 def _block_params(site: Site, module: nn.Module, scheme: Scheme) -> int:
     """Parameters of a `MultigridBlock` without squeeze-excitation, from the block's own, in closed form."""
     assert isinstance(scheme, MGIC)
-    assert scheme.group_size is not None
-    assert scheme.coarsest is not None
-    by: GroupBy = "mid" if site.hidden < site.channels else "outer"
-    rules = (scheme.stop, scheme.group_rule, site.hidden, by)
-    hierarchy = Hierarchy(site.channels, scheme.group_size, scheme.coarsest, *rules)
+    hierarchy = scheme.block_hierarchy(site.channels, site.hidden)
     dense = sum(
         layer.get_parameter("weight").numel()
         for layer in map(module.get_submodule, site.layers)

@@ -14,14 +14,16 @@ from torchmg.conversion.project import project_coupling, project_layer
 from torchmg.conversion.schemes import MGIC, Scheme
 from torchmg.conversion.sites import Site
 from torchmg.conversion.units import OnLastAxis, build
-from torchmg.hierarchy.layer_levels import LayerHierarchy
 from torchmg.nn.additive import MultigridLayer
 from torchmg.nn.coupling import ChannelCoupling
 from torchmg.nn.layer_shape import Dense, dense_kernel
 
+Moments = tuple[Tensor, Tensor]
+"""E[x z^T] and E[z z^T] over channels, (in, in), of a layer's inputs in the original network and now."""
+
 
 @torch.no_grad()
-def project(site: Site, module: nn.Module, unit: nn.Module, moments: tuple[Tensor, Tensor] | None = None) -> float:
+def project(site: Site, module: nn.Module, unit: nn.Module, moments: Moments | None = None) -> float:
     """Fill a fresh unit with what it can hold of its original.
 
     A layer's unit gets the nearest kernel in the Frobenius norm and the bias. A block's gets, on the finest level, the
@@ -32,8 +34,8 @@ def project(site: Site, module: nn.Module, unit: nn.Module, moments: tuple[Tenso
         site: the layer or block.
         module: the original; it is not changed.
         unit: what `build` made for it.
-        moments: E[x z^T] and E[z z^T], (in, in), of what a layer got in the original network and gets now: the kernel
-            is compensated for the difference, and errors count as the inputs let them show. Not for blocks.
+        moments: of a layer's inputs: the kernel is compensated for the difference between then and now, and errors
+            count as the inputs let them show. Not for blocks.
 
     Returns:
         ||W - W'|| / ||W||; of a block over all kernels of its dense layers together, on the finest level.
@@ -61,12 +63,15 @@ def _project_block(site: Site, module: nn.Module, unit: MultigridBlock) -> float
     if unit.order is not None and groups > 1:
         unit.order.copy_(group_order(_strength(site, module), groups))
     copy_part(module, unit.finest, unit.order)
-    kept = lost = 0.0
+    kept = whole = 0.0
     for name in site.layers:
-        whole, part = (m.get_submodule(name).get_parameter("weight") for m in (module, unit.finest))
-        kept += part.double().square().sum().item()
-        lost += whole.double().square().sum().item()
-    return max(1 - kept / lost, 0.0) ** 0.5 if lost else 0.0
+        kept += _energy(unit.finest, name)
+        whole += _energy(module, name)
+    return max(1 - kept / whole, 0.0) ** 0.5 if whole else 0.0
+
+
+def _energy(block: nn.Module, name: str) -> float:
+    return block.get_submodule(name).get_parameter("weight").double().square().sum().item()
 
 
 def _strength(site: Site, module: nn.Module) -> Tensor:
@@ -77,9 +82,8 @@ def _strength(site: Site, module: nn.Module) -> Tensor:
     strength: Tensor | None = None
     for name in site.layers:
         layer = _dense(module.get_submodule(name))
-        weight = layer.weight
-        if weight.shape[1] == layer.weight.shape[1] and getattr(layer, "groups", 1) == 1:
-            energy = weight.double().square().flatten(2).sum(2) if weight.dim() > 2 else weight.double().square()
+        if getattr(layer, "groups", 1) == 1:
+            energy = layer.weight.double().square().flatten(2).sum(2)  # a block's layers are convolutions
             strength = energy if strength is None else energy @ strength
     assert strength is not None
     return strength + strength.T
@@ -104,9 +108,7 @@ def _layer_error(site: Site, module: nn.Module, scheme: Scheme) -> float:
         if kernel.is_meta:
             return max(1 - sum(p.numel() for p in unit.parameters()) / kernel.numel(), 0.0) ** 0.5
         return project(site, module, unit)
-    assert scheme.group_size is not None
-    assert scheme.coarsest is not None
-    levels = LayerHierarchy(inn, out, scheme.group_size, scheme.coarsest, scheme.stop, scheme.group_rule)
+    levels = scheme.layer_hierarchy(inn, out)
     if kernel.is_meta:
         return max(1 - levels.weights(taps) / kernel.numel(), 0.0) ** 0.5
     return estimated_loss(kernel.reshape(out, inn, taps), levels.groups) ** 0.5
