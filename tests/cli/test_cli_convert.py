@@ -52,6 +52,18 @@ def test_a_catalogue_model_becomes_an_archive_that_commands_and_python_load(
     assert torch.equal(net(x), torchmg.from_pretrained(out)(x))
 
 
+def test_an_archive_of_a_plain_model_is_converted_once(tmp_path: Path) -> None:
+    plain, small = tmp_path / "plain", tmp_path / "small"
+    model = torchmg.create("resnet20", width=0.5, num_classes=7).eval()
+    torchmg.save_pretrained(plain, model, base="resnet20", options={"width": 0.5, "num_classes": 7})
+    assert convert(f"archive:{plain}", "--ratio", 2, "--out", small) == 0
+    net = torchmg.from_pretrained(small)
+    assert net(torch.randn(1, 3, 32, 32)).shape == (1, 7)
+    assert torch.equal(net.stem.conv.weight, model.stem.conv.weight)
+    with pytest.raises(UsageError, match=r"converted already.*resnet20"):
+        convert(f"archive:{small}", "--ratio", 2, "--out", tmp_path / "smaller")
+
+
 def test_nothing_is_written_on_a_dry_run(tmp_path: Path, factory: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "small"
     sizes = ("--group-size", 4, "--coarsest", 8, "--input", 1, 8, 8)

@@ -188,7 +188,7 @@ def _of_run(args: Arguments) -> tuple["nn.Module", tuple[int, ...], dict[str, An
     """A run's model, the shape of its data, and with which options it is built."""
     model, shape, known = trained(Path(args.model.model), args.data_dir)
     options = {"num_classes": len(known["classes"]), "in_channels": shape[0], **known["options"]}
-    return model, shape, {"model": known["model"], "options": options, "data": known["data"]}
+    return model, shape, {**_original(known["model"], options), "data": known["data"]}
 
 
 def _built(args: Arguments) -> tuple["nn.Module", tuple[int, ...], dict[str, Any]]:
@@ -196,11 +196,28 @@ def _built(args: Arguments) -> tuple["nn.Module", tuple[int, ...], dict[str, Any
     from torchmg.conversion.share import network
     from torchmg.train.start import start_from
 
+    known = _original(args.model.model, args.model.given())
     model = network(args.model.model, **args.model.given())
     if args.weights is not None:
         start_from(model, args.weights)
-    about = {"model": args.model.model, "options": args.model.given(), "data": args.data}
-    return model, args.model.default_input(model), about
+    return model, args.model.default_input(model), {**known, "data": args.data}
+
+
+def _original(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What a new archive has to build: an archive's own model, as an archive names no other.
+
+    Raises:
+        UsageError: an archive of a network that is converted already.
+    """
+    from torchmg.conversion.archive import read_about
+    from torchmg.models.libraries import ARCHIVE
+
+    if not name.startswith(ARCHIVE):
+        return {"model": name, "options": options}
+    about = read_about(name.removeprefix(ARCHIVE))
+    if about.plan:
+        raise UsageError(f"{name} is converted already. Convert its original: {about.base or 'your own network'}.")
+    return {"model": about.base, "options": about.options}
 
 
 def _batches(args: Arguments, about: dict[str, Any]) -> "list[Tensor] | None":
