@@ -323,6 +323,7 @@ def test_every_option_reaches_the_model(name: str) -> None:
         "cycle": "W",
         "pre": 1,
         "post": 2,
+        "recompute": True,
         "eta_pre": 2,
         "eta_post": 0,
         "steps": 1,

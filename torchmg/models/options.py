@@ -119,6 +119,8 @@ class ModelOptions:
     """Relaxations of a level before its restriction (default 0)."""
     post: int | None = None
     """Relaxations of a level after its correction (default 1)."""
+    recompute: bool | None = None
+    """Train in less memory by computing coarser levels again in the backward pass (MGIC models; default no)."""
     eta_pre: int | None = None
     """Smoothing steps before a correction (MGiaD; default 1)."""
     eta_post: int | None = None

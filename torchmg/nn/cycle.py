@@ -7,6 +7,7 @@ from torch import Tensor
 
 from torchmg.hierarchy import Correction, Cycle, CycleKind
 from torchmg.hierarchy.cycle import below
+from torchmg.nn.recompute import Around, at_once
 
 Operator = Callable[..., Any]
 Uses = Iterable[Operator]
@@ -26,6 +27,7 @@ def fas_cycle(
     *,
     data: Tensor | None = None,
     correction: Correction = "fas",
+    around: Around = at_once,
 ) -> Tensor:
     """One cycle of the full approximation scheme over features u, and data f where a level has any.
 
@@ -49,6 +51,8 @@ def fas_cycle(
         cycle: which levels are visited how often.
         data: f on the finest level, or None.
         correction: see `Correction`.
+        around: calls what computes the finest level's correction, that is all the coarser levels; it may do so again in
+            the backward pass (`torchmg.nn.recompute.again`), and then uses must be iterable anew.
 
     Returns:
         u_0, of the shape of `u`.
@@ -64,13 +68,23 @@ def fas_cycle(
         if level + 1 == len(smooth):
             return relaxed(cycle.solve, level, u, f)
         u = relaxed(cycle.pre, level, u, f)
+        u = u + (around(anew, u, f, kind) if level == 0 else correct(level, u, f, kind))
+        return relaxed(cycle.post, level, u, f)
+
+    def correct(level: int, u: Tensor, f: tuple[Tensor, ...], kind: CycleKind) -> Tensor:
+        # A function of its own: when it returns, the coarse maps are freed.
         restricted = next(down[level])(u, *f)
         coarse, *g = restricted if f else (restricted,)
         v = coarse
         for coarser in below(kind, level, len(smooth)):
             v = visit(level + 1, v, tuple(g), coarser)
-        u = u + next(up[level])(v - coarse if correction == "fas" else v)
-        return relaxed(cycle.post, level, u, f)
+        return next(up[level])(v - coarse if correction == "fas" else v)
+
+    def anew(u: Tensor, f: tuple[Tensor, ...], kind: CycleKind) -> Tensor:
+        # All uses below the finest level are in here, so whoever calls it again needs the first ones again.
+        down[:], up[:] = [iter(uses) for uses in restrict], [iter(uses) for uses in prolong]
+        smooth[1:] = [iter(uses) for uses in relax[1:]]
+        return correct(0, u, f, kind)
 
     return visit(0, u, () if data is None else (data,), cycle.kind)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import repeat
 from typing import Any, ClassVar, Unpack
 
 import torch
@@ -218,12 +219,13 @@ class GraphMGIC(MGICBlock):
         restrict = all_uses(self.restrict, self.restrict_again)
         relax = [_with_graph(uses, graph) for uses in all_uses(self.relax, self.relax_again)]
         prolong = all_uses(self.prolong, self.prolong_again)
-        return fas_cycle(x, restrict, relax, prolong, self.cycle)
+        return fas_cycle(x, restrict, relax, prolong, self.cycle, around=self.around_coarse())
 
 
 def _with_graph(uses: Iterable[Callable[..., Any]], graph: tuple[Tensor, ...]) -> Iterable[Callable[..., Any]]:
-    for use in uses:
-        yield partial(_call, use, graph)
+    if isinstance(uses, repeat):
+        return repeat(partial(_call, next(uses), graph))
+    return [partial(_call, use, graph) for use in uses]
 
 
 def _call(use: Callable[..., Any], graph: tuple[Tensor, ...], x: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from torchmg.nn.conv import ConvBuilder, check_input, grouped_conv
 from torchmg.nn.coupling import as_builder
 from torchmg.nn.cycle import fas_cycle
 from torchmg.nn.norm import NORMS, all_uses, later_uses
+from torchmg.nn.recompute import Around, again, at_once
 from torchmg.nn.relax import RELAXATIONS, Bottleneck, RelaxationFactory, RelaxationName
 from torchmg.nn.transfer import Prolongation, Restriction, TransferGroups, TransferInit, TransferWeights
 
@@ -58,6 +59,7 @@ class MGICOptions(TypedDict, total=False):
     cycle: CycleKind
     pre: int
     post: int
+    recompute: bool
 
 
 class MGICBlock(nn.Module):
@@ -88,6 +90,9 @@ class MGICBlock(nn.Module):
         cycle, pre, post: see `Cycle`; V(0,1) is the paper's. An operator that a cycle uses several times has its
             weights once and a copy of its norms for every use: statistics differ from use to use. In a relaxation of
             a factory's the norms are the modules of torch's own kinds (`torchmg.nn.norm.NORMS`).
+        recompute: in the backward pass compute the coarser levels again instead of keeping what they made: training
+            takes little more memory than the dense block's, for one more forward pass of these levels. Gradients and
+            running statistics are the same, bit for bit (`torchmg.nn.recompute`).
         dims: spatial axes: 2 for images, 1 for sequences (batch, channels, length), 3 for volumes, 0 for vectors, where
             convolutions become linear maps and any leading axes, (..., channels), are taken as one batch.
 
@@ -119,6 +124,7 @@ class MGICBlock(nn.Module):
         cycle: CycleKind = "V",
         pre: int = 0,
         post: int = 1,
+        recompute: bool = False,
         hidden: int | None = None,
         dims: Dims = 2,
     ) -> None:
@@ -147,6 +153,7 @@ class MGICBlock(nn.Module):
         self.transfer_norm: TransferNorm = transfer_norm
         self.dims: Dims = dims
         self.cycle = Cycle(cycle, pre, post)
+        self.recompute = recompute
         self.hierarchy = Hierarchy(channels, group_size, coarsest, stop, group_rule, hidden, group_by, transfer_groups)
         levels = self.hierarchy.levels
         if callable(relax):
@@ -194,7 +201,11 @@ class MGICBlock(nn.Module):
         restrict = all_uses(self.restrict, self.restrict_again)
         relax = all_uses(self.relax, self.relax_again)
         prolong = all_uses(self.prolong, self.prolong_again)
-        return fas_cycle(x, restrict, relax, prolong, self.cycle)
+        return fas_cycle(x, restrict, relax, prolong, self.cycle, around=self.around_coarse())
+
+    def around_coarse(self) -> Around:
+        """What calls the computation of the coarser levels: once, or again in the backward pass."""
+        return again(self) if self.recompute else at_once
 
     def parts(self) -> Iterator[Part]:
         """Where each operator stands in the hierarchy, for counting and reports."""
