@@ -78,7 +78,7 @@ def test_without_gradients_nothing_is_kept_and_results_agree() -> None:
 def test_statistics_come_back_after_an_error() -> None:
     norm = nn.BatchNorm2d(3)
     before = dict(norm.named_buffers())
-    with pytest.raises(RuntimeError, match="stop"), without_statistics(norm):
+    with pytest.raises(RuntimeError, match="stop"), without_statistics(norm):  # noqa: PT012
         norm(torch.randn(2, 3, 4, 4))
         assert norm.num_batches_tracked == 1
         raise RuntimeError("stop")

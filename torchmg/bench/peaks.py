@@ -1,0 +1,58 @@
+"""What the machine can do at most: arithmetic in matrix products, bytes a second in copies of any size."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from torchmg.bench.networks import torch_threads
+from torchmg.bench.timing import ROUNDS, TURN, interleaved
+
+MATRICES = (1024, 2048)
+"""Sizes of the square products; the better counts."""
+COPIES = (0.25, 4.0, 64.0)
+"""MiB that are copied: from and to the second-level cache, the last one, and memory."""
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Ceilings of one machine with so many threads."""
+
+    threads: int
+    gflops: float
+    """Of a float32 matrix product."""
+    copy: dict[str, float] = field(default_factory=dict)
+    """MiB copied -> GB/s, bytes read and written added."""
+
+    def row(self) -> dict[str, object]:
+        """As plain values."""
+        return asdict(self)
+
+
+def measure_peaks(
+    threads: int = 1,
+    *,
+    matrices: Sequence[int] = MATRICES,
+    copies: Sequence[float] = COPIES,
+    rounds: int = ROUNDS,
+    turn: float = TURN,
+) -> Peaks:
+    """Time matrix products and copies.
+
+    Args:
+        threads: of torch.
+        matrices: sizes n of products n x n by n x n.
+        copies: MiB of one copied tensor.
+        rounds, turn: see `torchmg.bench.timing.interleaved`.
+    """
+    with torch_threads(threads), torch.inference_mode():
+        products, moved = {}, {}
+        for n in matrices:
+            a, b, c = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
+            products[str(n)] = lambda a=a, b=b, c=c: torch.mm(a, b, out=c)
+        for mib in copies:
+            source, target = torch.randn(int(mib * 2**18)), torch.empty(int(mib * 2**18))
+            moved[f"{mib:g}"] = lambda s=source, t=target: t.copy_(s)
+        times = interleaved(products | moved, threads=threads, rounds=rounds, turn=turn)
+    gflops = max(2e-6 * int(n) ** 3 / times[n].median for n in products)
+    return Peaks(threads, gflops, {mib: 2 * float(mib) * 2**20 * 1e-6 / times[mib].median for mib in moved})
