@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -136,7 +136,8 @@ def time_networks(
         threads: of torch and of every engine.
         engines: names in `torchmg.bench.engines.ENGINES`. What is not installed, cannot run a network or computes
             something else than eager is left out, and said.
-        rounds, turn: see `interleaved`.
+        rounds: turns of each, see `interleaved`.
+        turn: seconds of each turn.
 
     Raises:
         UsageError: sizes below 1, no engine left, a reference that is not among the subjects.
@@ -172,8 +173,7 @@ def compared(speeds: Speeds, reference: str) -> Speeds:
     rows = []
     for row in speeds.rows:
         best = speeds.best(reference, row.batch, row.threads)
-        values = asdict(row) | {"ratio": best.ms / row.ms, "mac_ratio": best.macs / row.macs}
-        rows.append(Speed(**values))
+        rows.append(replace(row, ratio=best.ms / row.ms, mac_ratio=best.macs / row.macs))
     return Speeds(rows, speeds.left_out)
 
 

@@ -43,7 +43,8 @@ def measure_peaks(
         threads: of torch.
         matrices: sizes n of products n x n by n x n.
         copies: MiB of one copied tensor.
-        rounds, turn: see `torchmg.bench.timing.interleaved`.
+        rounds: turns of each, see `torchmg.bench.timing.interleaved`.
+        turn: seconds of each turn.
     """
     with torch_threads(threads), torch.inference_mode():
         products, moved = {}, {}

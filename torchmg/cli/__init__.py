@@ -29,6 +29,7 @@ COMMANDS = {
         "plot": "learning curves, trade-offs and hierarchies as pictures",
     },
     "measure": {
+        "bench": "time and memory of a model in every engine, against another; of a convolution's lowerings",
         "scale": "parameters and MACs of a block over its width, with fitted exponents",
         "verify": "the mathematics, against theory, known solutions and pyamg",
         "study": "whole experiments: functions, features, stability",
