@@ -1,0 +1,92 @@
+"""Images a second of a training step: multigrid networks against their dense twins, each in its better layout.
+
+    uv run python benchmarks/cpu_training.py    writes cpu_training.json beside this file, or in --out
+
+A step is forward, cross-entropy, backward and SGD with momentum, on 64 random pictures of CIFAR's size, in float32.
+All networks of a number of threads take turns. `MACs` are those of one forward pass.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+import torchmg
+from torchmg.bench.networks import torch_threads
+from torchmg.bench.script import Script, Target, script
+from torchmg.bench.timing import interleaved
+
+BATCH = 64
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "resnet18": ("resnet18_cifar", {}),
+    "mgic_resnet18 g16": ("mgic_resnet18_cifar", {"group_size": 16, "coarsest": 16}),
+    "mgiad18 (64,8,1)": ("mgiad18", {"group_size": 8, "coarsest": 64}),
+    "resnet56": ("resnet56", {}),
+    "mgic_resnet56 g8": ("mgic_resnet56", {"group_size": 8, "coarsest": 8}),
+}
+PAIRS = (
+    ("mgic_resnet18 g16", "resnet18", 2.2),
+    ("mgic_resnet56 g8", "resnet56", 1.0),
+    ("mgiad18 (64,8,1)", "resnet18", 1.6),
+)
+"""Ours, the dense twin, and how many times as fast ours should train."""
+LAYOUTS = {"planes": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def step_of(model: torch.nn.Module, layout: torch.memory_format, batch: int) -> Callable[[], object]:
+    """One training step of a network, on pictures that stay the same."""
+    model = model.train().to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+    x, y = torch.randn(batch, 3, 32, 32).contiguous(memory_format=layout), torch.randint(0, 10, (batch,))
+    # A rate at which repeating it cannot diverge: numbers that are not finite have other times.
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def measure(run: Script, threads: int, names: list[str], batch: int) -> list[dict]:
+    """A row for each network and layout."""
+    built = {name: (NETWORKS[name][0], NETWORKS[name][1]) for name in names}
+    with torch_threads(threads):
+        steps = {
+            f"{name}, {layout}": step_of(torchmg.create(model, num_classes=10, **options), kind, batch)
+            for name, (model, options) in built.items()
+            for layout, kind in LAYOUTS.items()
+        }
+        times = interleaved(steps, threads=threads, **run.timing)
+    macs = {name: torchmg.count(torchmg.create(model, **options)).macs for name, (model, options) in built.items()}
+    return [
+        {
+            **{"model": name, "layout": layout, "batch": batch, "threads": threads, "macs": macs[name]},
+            **{"ms": times[f"{name}, {layout}"].median},
+            **{"images_per_second": 1000 * batch / times[f"{name}, {layout}"].median},
+        }
+        for name in names
+        for layout in LAYOUTS
+    ]
+
+
+def main() -> None:
+    run = script(__file__, __doc__)
+    names = ["resnet56", "mgic_resnet56 g8"] if run.quick else list(NETWORKS)
+    rows, targets = [], []
+    for threads in run.threads:
+        rows += measure(run, threads, names, 4 if run.quick else BATCH)
+
+        def best(name: str, threads: int = threads) -> float:
+            return max(r["images_per_second"] for r in rows if (r["model"], r["threads"]) == (name, threads))
+
+        for ours, dense, wanted in PAIRS:
+            if ours in names:
+                case = f"training {ours} over {dense}, {threads} thread{'s' * (threads > 1)}"
+                targets.append(Target(case, wanted, best(ours) / best(dense)))
+    run.write(rows, targets)
+
+
+if __name__ == "__main__":
+    main()
