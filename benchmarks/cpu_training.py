@@ -7,6 +7,7 @@ All networks of a number of threads take turns. `MACs` are those of one forward 
 """
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import torch
@@ -60,15 +61,17 @@ def measure(run: Script, threads: int, names: list[str], batch: int) -> list[dic
         }
         times = interleaved(steps, threads=threads, **run.timing)
     macs = {name: torchmg.count(torchmg.create(model, **options)).macs for name, (model, options) in built.items()}
-    return [
-        {
-            **{"model": name, "layout": layout, "batch": batch, "threads": threads, "macs": macs[name]},
-            **{"ms": times[f"{name}, {layout}"].median},
-            **{"images_per_second": 1000 * batch / times[f"{name}, {layout}"].median},
-        }
-        for name in names
-        for layout in LAYOUTS
-    ]
+    rows = []
+    for name, layout in product(names, LAYOUTS):
+        ms = times[f"{name}, {layout}"].median
+        row = {"model": name, "layout": layout, "batch": batch, "threads": threads, "macs": macs[name], "ms": ms}
+        rows.append(row | {"images_per_second": 1000 * batch / ms})
+    return rows
+
+
+def speed(rows: list[dict], name: str, threads: int) -> float:
+    """Images a second in the better layout."""
+    return max(r["images_per_second"] for r in rows if (r["model"], r["threads"]) == (name, threads))
 
 
 def main() -> None:
@@ -77,14 +80,10 @@ def main() -> None:
     rows, targets = [], []
     for threads in run.threads:
         rows += measure(run, threads, names, 4 if run.quick else BATCH)
-
-        def best(name: str, threads: int = threads) -> float:
-            return max(r["images_per_second"] for r in rows if (r["model"], r["threads"]) == (name, threads))
-
         for ours, dense, wanted in PAIRS:
             if ours in names:
                 case = f"training {ours} over {dense}, {threads} thread{'s' * (threads > 1)}"
-                targets.append(Target(case, wanted, best(ours) / best(dense)))
+                targets.append(Target(case, wanted, speed(rows, ours, threads) / speed(rows, dense, threads)))
     run.write(rows, targets)
 
 
