@@ -23,7 +23,7 @@ LIBRARY = Path(__file__).parent / "_native.so"
 """Where the wheel has the library, and an editable installation puts it."""
 
 FLAGS = """
-    -std=c++17 -O3 -fPIC -pthread -ffp-contract=fast -fno-math-errno -fno-trapping-math -fvisibility=hidden
+    -std=c++17 -O3 -fPIC -pthread -ffp-contract=fast -fno-math-errno -fno-trapping-math -fvisibility=hidden -Wno-psabi
 """.split()
 """No `-ffast-math`: infinities, NaN and the order of sums are what the source says."""
 
