@@ -1,4 +1,4 @@
-"""Write the tables of README.md, docs/verify.md and docs/convert_zoo.md from the records in results/ and benchmarks/.
+"""Write the tables of README.md and of pages in docs/ from the records in results/ and benchmarks/.
 
     python tools/results.py            rewrites the parts between the markers
     python tools/results.py --check    fails when a table is not what the records say
@@ -6,13 +6,16 @@
 A record in results/ is the `record.json` of a finished run, copied there under the name `<recipe>_s<seed>.json`; those
 of an experiment lie in a folder of their own, results/<paper>/<experiment>/, and make a table in docs/papers/<paper>.md
 between markers that name it. benchmarks/verify.json is what `torchmg verify --json` printed, and
-benchmarks/convert_zoo.json what `benchmarks/convert_zoo.py` wrote.
+benchmarks/convert_zoo.json what `benchmarks/convert_zoo.py` wrote. The tables of docs/performance.md are those of
+`torchmg.bench.pages`, each from the record of the script in benchmarks/ whose name its markers have; a table whose
+record is not there yet is left as it is.
 """
 
 import json
 import sys
 from pathlib import Path
 
+from torchmg.bench.pages import PAGES, all_targets, checked
 from torchmg.train.recipe import BASES
 from torchmg.train.scores import score_of
 
@@ -172,6 +175,16 @@ def load_records(folder: Path = ROOT / "results") -> list[dict]:
     return sorted(records, key=lambda r: (r["recipe"]["data"], r["recipe"]["seed"], -r["parameters"]))
 
 
+def performance(folder: Path) -> list[tuple[str, str]]:
+    """(marker, table) of every benchmark whose record is in a folder, and of all their targets."""
+    files = {name: folder / f"{name}.json" for name in PAGES}
+    records = {name: checked(json.loads(file.read_text()), name) for name, file in files.items() if file.is_file()}
+    fresh = {name: PAGES[name](record) for name, record in records.items()}
+    if records:
+        fresh["targets"] = all_targets(list(records.values()))
+    return [(f"<!-- benchmarks/{name}: written by tools/results.py -->", text) for name, text in fresh.items()]
+
+
 def main() -> int:
     """Rewrite or check the pages."""
     tables = [
@@ -183,6 +196,8 @@ def main() -> int:
             converted(json.loads((ROOT / "benchmarks" / "convert_zoo.json").read_text())),
         ),
     ]
+    page = ROOT / "docs" / "performance.md"
+    tables += [(page, begin, fresh) for begin, fresh in performance(ROOT / "benchmarks")]
     for folder in sorted(path for path in (ROOT / "results").glob("*/*") if path.is_dir()):
         page = ROOT / "docs" / "papers" / f"{folder.parent.name}.md"
         begin = f"<!-- results/{folder.parent.name}/{folder.name}: written by tools/results.py -->"
