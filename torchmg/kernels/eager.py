@@ -30,7 +30,7 @@ def is_plain(*tensors: Tensor) -> bool:
     for x in tensors:
         if not (type(x) in _ORDINARY and x.is_cpu and x.dtype is torch.float32 and x.layout is torch.strided):
             return False
-        if x.is_neg():  # a view whose memory holds the negatives
+        if x.is_neg() or not torch._C._has_storage(x):  # memory that holds the negatives; batches of gradients
             return False
     return not (
         torch._C._len_torch_dispatch_stack()
