@@ -3,10 +3,11 @@
 For small layers a call costs as much as its arithmetic, so what is asked before one is cheap.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
 
@@ -42,19 +43,20 @@ def is_plain(*tensors: Tensor) -> bool:
     )
 
 
-def shape_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int) -> Shape | None:
-    """The sizes; None for what only torch takes, or refuses."""
-    if x.dim() != 4 or weight.dim() != 4 or stride[0] != stride[1] or x.shape[1] != weight.shape[1] * groups:
+@lru_cache(4096)
+def shape_of(x: Size, weight: Size, stride: Pair, padding: Pair, groups: int) -> Shape | None:
+    """The sizes of a convolution between tensors of these shapes; None for what only torch takes, or refuses."""
+    if len(x) != 4 or len(weight) != 4 or stride[0] != stride[1] or x[1] != weight[1] * groups:
         return None
-    images, channels, height, width = x.shape
-    out, _, kernel_h, kernel_w = weight.shape
+    images, channels, height, width = x
+    out, _, kernel_h, kernel_w = weight
     shape = Shape(images, channels, out, groups, height, width, kernel_h, kernel_w, stride[0], padding[0], padding[1])
     return shape if shape.regular else None
 
 
-def chosen_for(shape: Shape, *tensors: Tensor) -> Lowering:
+def chosen_for(shape: Shape, x: Tensor, weight: Tensor) -> Lowering:
     """The lowering for a call now: with gradients if autograd records one of these tensors."""
-    gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    gradients = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     return choose(shape, threads=torch.get_num_threads(), gradients=gradients)
 
 

@@ -126,36 +126,38 @@ def _row(shape: Shape, threads: int, gradients: bool, rounds: int, least: float)
     runs: dict[Lowering, tuple[Callable[[], object], int]] = {}
     for lowering in LOWERINGS:
         if serves(lowering, shape, gradients=gradients):
-            run = _runner(lowering, shape, x, weight, gradients)
-            run()
-            runs[lowering] = run, max(1, math.ceil(least / max(_seconds(run, 2, clock), 1e-7)))
+            run = _runner(shape, x, weight, gradients)
+            seconds = _seconds(lowering, run, 2, clock)
+            runs[lowering] = run, max(1, math.ceil(least / max(seconds, 1e-7)))
     found: dict[Lowering, list[float]] = {lowering: [] for lowering in runs}
     for _ in range(rounds):
         for lowering, (run, times) in runs.items():
-            found[lowering].append(1000 * _seconds(run, times, clock))
-    milliseconds = {lowering: median(values) for lowering, values in found.items()}
+            found[lowering].append(1000 * _seconds(lowering, run, times, clock))
+    milliseconds: dict[Lowering, float] = {lowering: median(values) for lowering, values in found.items()}
     default = choice.default(shape, threads, gradients)
     return Row(shape, threads, gradients, milliseconds, default)
 
 
-def _runner(lowering: Lowering, shape: Shape, x: Tensor, weight: Tensor, gradients: bool) -> Callable[[], object]:
+def _runner(shape: Shape, x: Tensor, weight: Tensor, gradients: bool) -> Callable[[], object]:
     stride: Pair = (shape.stride, shape.stride)
-    leaves = [x.clone().requires_grad_(gradients), weight.clone().requires_grad_(gradients)]
+    x, weight = x.clone().requires_grad_(gradients), weight.clone().requires_grad_(gradients)
     upstream = torch.randn(shape.outputs)
 
     def run() -> object:
-        with choice.pinned(lowering), torch.set_grad_enabled(gradients):
-            y = grouped_conv(*leaves, None, stride, (shape.pad_h, shape.pad_w), shape.groups)
-            return torch.autograd.grad(y, leaves, upstream) if gradients else y
+        with torch.set_grad_enabled(gradients):
+            y = grouped_conv(x, weight, None, stride, (shape.pad_h, shape.pad_w), shape.groups)
+            return torch.autograd.grad(y, (x, weight), upstream) if gradients else y
 
     return run
 
 
-def _seconds(run: Callable[[], object], times: int, clock: Callable[[], float]) -> float:
-    start = clock()
-    for _ in range(times):
-        run()
-    return (clock() - start) / times
+def _seconds(lowering: Lowering, run: Callable[[], object], times: int, clock: Callable[[], float]) -> float:
+    with choice.pinned(lowering):
+        run()  # chooses anew
+        start = clock()
+        for _ in range(times):
+            run()
+        return (clock() - start) / times
 
 
 @contextmanager
