@@ -43,13 +43,9 @@ def grouped_conv(
     if groups > 1 and torch.compiler.is_compiling():
         if not torch.compiler.is_exporting() and _worth_an_operator(x, weight, stride, groups):
             return torch.ops.torchmg.grouped_conv(x, weight, bias, stride, padding, groups)
-    elif groups > 1 and is_plain(x, weight):
+    elif groups > 1 and (is_plain(x, weight) if bias is None else is_plain(x, weight, bias)):
         shape = shape_of(x.shape, weight.shape, stride, padding, groups)
-        if (
-            shape is not None
-            and (bias is None or is_plain(bias))
-            and (chosen := chosen_for(shape, x, weight)) != "aten"
-        ):
+        if shape is not None and (chosen := chosen_for(shape, x, weight)) != "aten":
             return computed(chosen, shape, x, weight, bias)
     return F.conv2d(x, weight, bias, stride, padding, groups=groups)
 
@@ -67,7 +63,7 @@ def fast_pointwise(x: Tensor, weight: Tensor, groups: int, *, paired: bool) -> T
     """
     if groups == 1 or torch.compiler.is_compiling() or x.dim() != 4 or not is_plain(x, weight):
         return None
-    shape = shape_of(x.shape, weight.shape + (1, 1), (1, 1), (0, 0), groups)
+    shape = shape_of(x.shape, (*weight.shape, 1, 1), (1, 1), (0, 0), groups)
     if shape is None or (chosen := chosen_for(shape, x, weight)) == "aten" or (paired and chosen == "matmul"):
         return None
     return computed(chosen, shape, x, weight)
