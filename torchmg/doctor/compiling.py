@@ -1,4 +1,4 @@
-"""What `torch.compile` needs beyond torch."""
+"""The native library, and what it and `torch.compile` need beyond torch."""
 
 import os
 import shutil
@@ -9,20 +9,32 @@ from pathlib import Path
 
 from torchmg.doctor.finding import Finding
 from torchmg.doctor.packages import installed_version
+from torchmg.kernels import native
 
 
 def compiling() -> Iterator[Finding]:
-    """What `torch.compile` uses: a C++ compiler with Python's headers, and Triton for CUDA."""
+    """The native library; what `torch.compile` uses: a C++ compiler with Python's headers, and Triton for CUDA."""
+    yield native_kernels()
     yield _compiler()
     triton = installed_version("triton")
     missing = "Only torch.compile on CUDA needs it; it comes with torch's CUDA builds."
     yield Finding("compile", "Triton", "ok" if triton else "absent", triton or "absent", "" if triton else missing)
 
 
+def native_kernels() -> Finding:
+    """The instruction set that fast grouped convolutions use, or why there is none."""
+    if (used := native.isa()) is None:
+        advice = f"{native.why_not()}. Without it everything works, but small groups are several times slower on CPUs."
+        return Finding("compile", "native kernels", "absent", "none", advice)
+    return Finding("compile", "native kernels", "ok", f"{used} (of {', '.join(native.isas())})")
+
+
 def _compiler() -> Finding:
     wanted = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++", "cl")), None)
     if wanted is None or shutil.which(wanted) is None:
-        advice = "Only torch.compile needs one: install g++ or clang++" + (", or correct CXX." if wanted else ".")
+        advice = "Only torch.compile and the native kernels need one: install g++ or clang++" + (
+            ", or correct CXX." if wanted else "."
+        )
         return Finding("compile", "C++ compiler", "absent", f"no {wanted}" if wanted else "absent", advice)
     name = Path(wanted).name
     if (failure := _failure(wanted)) is not None:

@@ -1,8 +1,9 @@
 """Compiles the native library from `csrc` with nothing but a C++ compiler; `python -m torchmg.kernels.build`.
 
-Files named `isa*.cpp` are compiled once for each instruction set, with `TMG_ISA` naming it; all others once, with
-`TMG_HAVE_AVX512` and the like telling which sets there are. The result is one shared library with a plain C interface,
-so that one build serves every torch. Imports no torch and nothing from outside the standard library.
+Files named `isa.cpp`, `train_isa.cpp` and the like are compiled once for each instruction set, with `TMG_ISA` naming
+it; all others once, with `TMG_HAVE_AVX512` and the like telling which sets there are. The result is one shared library
+with a plain C interface, so that one build serves every torch. Imports no torch and nothing from outside the standard
+library.
 """
 
 import argparse
@@ -91,7 +92,7 @@ def build(
     with tempfile.TemporaryDirectory() as folder:
         jobs = []
         for source in sorted(CSRC.glob("*.cpp")):
-            if source.name.startswith("isa"):
+            if "isa" in source.stem.split("_"):
                 jobs += [(source, [*X86[isa], *have, f"-DTMG_ISA={isa}"], f"{source.stem}_{isa}.o") for isa in chosen]
             else:
                 jobs.append((source, have, f"{source.stem}.o"))

@@ -3,10 +3,11 @@
 For small layers a call costs as much as its arithmetic, so what is asked before one is cheap.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
 
@@ -30,7 +31,7 @@ def is_plain(*tensors: Tensor) -> bool:
     for x in tensors:
         if not (type(x) in _ORDINARY and x.is_cpu and x.dtype is torch.float32 and x.layout is torch.strided):
             return False
-        if x.is_neg():  # a view whose memory holds the negatives
+        if x.is_neg() or not torch._C._has_storage(x):  # memory that holds the negatives; batches of gradients
             return False
     return not (
         torch._C._len_torch_dispatch_stack()
@@ -42,19 +43,20 @@ def is_plain(*tensors: Tensor) -> bool:
     )
 
 
-def shape_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int) -> Shape | None:
-    """The sizes; None for what only torch takes, or refuses."""
-    if x.dim() != 4 or weight.dim() != 4 or stride[0] != stride[1] or x.shape[1] != weight.shape[1] * groups:
+@lru_cache(4096)
+def shape_of(x: Size, weight: Size, stride: Pair, padding: Pair, groups: int) -> Shape | None:
+    """The sizes of a convolution between tensors of these shapes; None for what only torch takes, or refuses."""
+    if len(x) != 4 or len(weight) != 4 or stride[0] != stride[1] or x[1] != weight[1] * groups:
         return None
-    images, channels, height, width = x.shape
-    out, _, kernel_h, kernel_w = weight.shape
+    images, channels, height, width = x
+    out, _, kernel_h, kernel_w = weight
     shape = Shape(images, channels, out, groups, height, width, kernel_h, kernel_w, stride[0], padding[0], padding[1])
     return shape if shape.regular else None
 
 
-def chosen_for(shape: Shape, *tensors: Tensor) -> Lowering:
+def chosen_for(shape: Shape, x: Tensor, weight: Tensor) -> Lowering:
     """The lowering for a call now: with gradients if autograd records one of these tensors."""
-    gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    gradients = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     return choose(shape, threads=torch.get_num_threads(), gradients=gradients)
 
 

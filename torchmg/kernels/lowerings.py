@@ -34,8 +34,7 @@ def forward(lowering: Lowering, shape: Shape, x: Tensor, weight: Tensor, bias: T
     if lowering == "matmul":
         y = torch.matmul(_blocks(shape, weight), _pixels(shape, x)).view(shape.outputs)
         return y if bias is None else y + bias[:, None, None]
-    padding = (shape.pad_h, shape.pad_w)
-    return F.conv2d(x, weight.view(shape.weights), bias, shape.stride, padding, groups=shape.groups)
+    return F.conv2d(x, weight.view(shape.weights), bias, shape.stride, (shape.pad_h, shape.pad_w), groups=shape.groups)
 
 
 def data_gradient(lowering: Lowering, shape: Shape, grad: Tensor, weight: Tensor) -> Tensor:
@@ -80,7 +79,7 @@ def _pixels(shape: Shape, x: Tensor) -> Tensor:
 
 
 def _native_forward(shape: Shape, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    y = torch.empty(shape.outputs)
+    y = x.new_empty(shape.outputs)
     place = None if bias is None else bias.contiguous()
     if not _called("tmg_conv_forward", shape, x, weight, place, y):
         return forward("aten", shape, x, weight, bias).contiguous()
@@ -88,12 +87,12 @@ def _native_forward(shape: Shape, x: Tensor, weight: Tensor, bias: Tensor | None
 
 
 def _native_data_gradient(shape: Shape, grad: Tensor, weight: Tensor) -> Tensor:
-    gx = torch.empty(shape.inputs)
+    gx = grad.new_empty(shape.inputs)
     return gx if _called(GRADIENTS[0], shape, grad, weight, gx) else data_gradient("aten", shape, grad, weight)
 
 
 def _native_weight_gradient(shape: Shape, x: Tensor, grad: Tensor) -> Tensor:
-    gw = torch.empty(shape.weights)
+    gw = grad.new_empty(shape.weights)
     return gw if _called(GRADIENTS[1], shape, x, grad, gw) else weight_gradient("aten", shape, x, grad)
 
 

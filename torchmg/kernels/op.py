@@ -43,10 +43,10 @@ def grouped_conv(
     if groups > 1 and torch.compiler.is_compiling():
         if not torch.compiler.is_exporting() and _worth_an_operator(x, weight, stride, groups):
             return torch.ops.torchmg.grouped_conv(x, weight, bias, stride, padding, groups)
-    elif groups > 1 and is_plain(x, weight):
-        shape = shape_of(x, weight, stride, padding, groups)
-        if shape is not None and (bias is None or is_plain(bias)):
-            return computed(chosen_for(shape, x, weight), shape, x, weight, bias)
+    elif groups > 1 and (is_plain(x, weight) if bias is None else is_plain(x, weight, bias)):
+        shape = shape_of(x.shape, weight.shape, stride, padding, groups)
+        if shape is not None and (chosen := chosen_for(shape, x, weight)) != "aten":
+            return computed(chosen, shape, x, weight, bias)
     return F.conv2d(x, weight, bias, stride, padding, groups=groups)
 
 
@@ -63,11 +63,8 @@ def fast_pointwise(x: Tensor, weight: Tensor, groups: int, *, paired: bool) -> T
     """
     if groups == 1 or torch.compiler.is_compiling() or x.dim() != 4 or not is_plain(x, weight):
         return None
-    images, channels, height, width = x.shape
-    if channels != weight.shape[1] * groups:
-        return None
-    shape = Shape(images, channels, weight.shape[0], groups, height, width, 1, 1, 1, 0, 0)
-    if not shape.regular or (chosen := chosen_for(shape, x, weight)) == "aten" or (paired and chosen == "matmul"):
+    shape = shape_of(x.shape, (*weight.shape, 1, 1), (1, 1), (0, 0), groups)
+    if shape is None or (chosen := chosen_for(shape, x, weight)) == "aten" or (paired and chosen == "matmul"):
         return None
     return computed(chosen, shape, x, weight)
 
@@ -168,7 +165,7 @@ for _device, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
 def _plain_shape(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], groups: int) -> Shape | None:
     if groups == 1 or not is_plain(x, weight):
         return None
-    return shape_of(x, weight, (stride[0], stride[1]), (padding[0], padding[1]), groups)
+    return shape_of(x.shape, weight.shape, (stride[0], stride[1]), (padding[0], padding[1]), groups)
 
 
 def _aten_backward(
