@@ -23,6 +23,7 @@ from torchmg.bench.record import write_record
 from torchmg.bench.script import Target
 from torchmg.bench.timing import interleaved, keep_freed_memory
 from torchmg.errors import DataError, UnknownNameError, UsageError
+from torchmg.kernels import choice
 from torchmg.nn import MGICBlock
 
 QUICK: dict[str, Any] = {"rounds": 1, "turn": 0.001}
@@ -230,3 +231,25 @@ def test_compiled() -> None:
     net = torchmg.create("mgic_resnet20").eval()
     with torch.no_grad():
         torch.testing.assert_close(engine("compile").prepare(net, x)(), net(x), rtol=1e-3, atol=1e-3)
+
+
+def test_stock_uses_no_lowering_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    pins: list[object] = []
+
+    class Look(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            pins.append(choice._pin())
+            return x
+
+    monkeypatch.delenv("TORCHMG_LOWERING", raising=False)
+    for name in ("stock", "eager"):
+        engine(name).prepare(Look(), torch.randn(1, 2, 3, 3))()
+    assert pins[0] == "aten" != pins[1]
+
+
+def test_every_table_has_a_place_on_the_page() -> None:
+    root = Path(__file__).parent.parent.parent
+    page = (root / "docs" / "performance.md").read_text()
+    for name in [*PAGES, "targets"]:
+        assert page.count(f"<!-- benchmarks/{name}: written by tools/results.py -->") == 1
+    assert {path.stem for path in (root / "benchmarks").glob("cpu_*.py")} | {"peaks"} == set(PAGES)

@@ -66,6 +66,7 @@ def test_recomputing_keeps_one_map_more_than_a_dense_block() -> None:
     assert again[0] < again[1] + 4 / blocks < plain[0] / 1.9
 
 
+@pytest.mark.slow  # a process that imports torch
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems keep no peak that can be reset")
 def test_a_process_is_measured(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(

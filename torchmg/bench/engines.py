@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import torchmg
 from torchmg.bench.fold import folded
 from torchmg.hierarchy import check_choice
+from torchmg.kernels.choice import pinned
 
 Prepared = Callable[[], Any]
 """Runs one forward pass and returns the output, a tensor or an array."""
@@ -42,7 +43,7 @@ class Engine(Protocol):
 
 
 class Eager:
-    """PyTorch as it is, on planes (batch, channels, height, width)."""
+    """A call of the network in PyTorch, on planes (batch, channels, height, width)."""
 
     name = "eager"
 
@@ -63,6 +64,22 @@ class ChannelsLast(Eager):
     def prepare(self, model: nn.Module, x: Tensor) -> Prepared:
         """Evaluation mode, without gradients."""
         return _quietly(_last(copy.deepcopy(model).eval()), x.to(memory_format=torch.channels_last))
+
+
+class Stock(ChannelsLast):
+    """Channels last, with torch's own convolutions only: what a network takes without `torchmg.kernels`."""
+
+    name = "stock"
+
+    def prepare(self, model: nn.Module, x: Tensor) -> Prepared:
+        """As channels last."""
+        call = super().prepare(model, x)
+
+        def pinned_call() -> Any:
+            with pinned("aten"):
+                return call()
+
+        return pinned_call
 
 
 class Folded(Eager):
@@ -160,7 +177,7 @@ class Torchmg:
 
 ENGINES: dict[str, Engine] = {
     engine.name: engine
-    for engine in (Eager(), ChannelsLast(), Folded(), Compiled(), OnnxRuntime(), OpenVino(), Torchmg())
+    for engine in (Stock(), Eager(), ChannelsLast(), Folded(), Compiled(), OnnxRuntime(), OpenVino(), Torchmg())
 }
 """By name, in the order of tables."""
 

@@ -14,7 +14,7 @@ from torchmg.errors import UsageError
 if TYPE_CHECKING:
     from torchmg.bench.networks import Subject
 
-EngineName = Literal["eager", "channels_last", "folded", "compile", "onnxruntime", "openvino", "torchmg"]
+EngineName = Literal["stock", "eager", "channels_last", "folded", "compile", "onnxruntime", "openvino", "torchmg"]
 """The names in `torchmg.bench.engines.ENGINES`, which needs torch."""
 
 
@@ -34,8 +34,16 @@ class Arguments:
     """Samples of a pass, such as 1 32."""
     threads: tuple[int, ...] = (1,)
     """Such as 1 2; with one thread the clock is CPU time."""
-    engines: tuple[EngineName, ...] = ("eager", "channels_last", "folded", "onnxruntime", "openvino", "torchmg")
-    """What runs the networks; compile takes minutes to prepare."""
+    engines: tuple[EngineName, ...] = (
+        "stock",
+        "eager",
+        "channels_last",
+        "folded",
+        "onnxruntime",
+        "openvino",
+        "torchmg",
+    )
+    """What runs the networks. stock: torch's own convolutions only; compile takes minutes to prepare."""
     rounds: int = 5
     """Turns that each network and engine has; the median counts."""
     memory: bool = False
