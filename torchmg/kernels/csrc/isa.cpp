@@ -1,0 +1,11 @@
+// Compiled once for every instruction set.
+#include "steps.h"
+#include "table.h"
+
+#define TMG_STRING_(x) #x
+#define TMG_STRING(x) TMG_STRING_(x)
+
+extern "C" const tmg_table *TMG_JOIN(tmg_table_, TMG_ISA)() {
+  static const tmg_table table = {TMG_STRING(TMG_ISA), TMG_NS::BLOCK, TMG_NS::W, TMG_NS::run_step};
+  return &table;
+}

@@ -1,0 +1,347 @@
+// The operations of a program, for the output channels of one part.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "program.h"
+#include "tile.h"
+
+namespace TMG_NS {
+
+using namespace tmg;
+
+__attribute__((noinline)) inline vec other_act(vec x, int act) {
+  switch (act) {
+    case RELU6: return minimum(maximum(x, vec{}), broadcast(6));
+    case HARDSIGMOID: return minimum(maximum(x + 3.0f, vec{}), broadcast(6)) * (1.0f / 6);
+    case HARDSWISH: return x * minimum(maximum(x + 3.0f, vec{}), broadcast(6)) * (1.0f / 6);
+  }
+  float lanes[W];
+  store(lanes, x);
+  for (float &v : lanes) {
+    if (act == GELU)
+      v = 0.5f * v * (1 + std::erf(v * 0.70710678f));
+    else
+      v = (act == SILU ? v : 1.0f) / (1 + std::exp(-v));
+  }
+  return load(lanes);
+}
+
+TMG_INLINE vec activated(vec x, int act) {
+  if (act == NONE) return x;
+  if (act == RELU) return maximum(x, vec{});
+  return other_act(x, act);
+}
+
+// A tensor as one part sees it: the first pixel of a channel.
+struct View {
+  const Layout *layout = nullptr;
+  float *base = nullptr;
+
+  View() = default;
+  View(const Program &program, int index, const Step &step, int part, const Place &place) {
+    if (index < 0) return;
+    layout = &program.tensors[index];
+    base = (layout->local ? place.scratch : place.arena) + layout->offset + layout->lead;
+    if (layout->local) base -= int64_t(layout->channels) * part / step.parts * layout->plane;
+  }
+  explicit operator bool() const { return layout; }
+  float *channel(int c) const { return base + int64_t(c) * layout->plane; }
+};
+
+// Zeros before the first pixel and behind the vectors of the last.
+TMG_INLINE void clear_ends(const View &t, int c) {
+  const Layout &l = *t.layout;
+  if (l.vector) return;
+  float *first = t.channel(c);
+  std::fill(first - l.lead, first, 0.0f);
+  std::fill(first + (l.span + W - 1) / W * W, first - l.lead + l.plane, 0.0f);
+}
+
+// Zeros all around, for those who write rows.
+TMG_INLINE void clear_padding(const View &t, int c) {
+  const Layout &l = *t.layout;
+  if (l.vector) return;
+  float *first = t.channel(c);
+  std::fill(first - l.lead, first, 0.0f);
+  if (l.pad)
+    for (int y = 0; y < l.height; ++y) std::fill(first + y * l.row + l.width, first + (y + 1) * l.row, 0.0f);
+  std::fill(first + l.span, first - l.lead + l.plane, 0.0f);
+}
+
+// write(float *to, offsets..., vec) over a row of `width` pixels, the last vector in part.
+template <class Value>
+TMG_INLINE void write_row(float *to, int width, const Value &value) {
+  int x = 0;
+  for (; x + W <= width; x += W) store(to + x, value(x, W));
+  if (x < width) store_part(to + x, value(x, width - x), width - x);
+}
+
+TMG_INLINE vec load_some(const float *p, int n) { return n == W ? load(p) : load_part(p, n); }
+
+// A convolution's tile, finished and stored where all tensors have the same rows.
+struct Flat {
+  const float *x, *w, *bias, *add0, *add1;
+  const int32_t *offsets, *mask;
+  float *y;
+  int64_t plane, plane0, plane1;
+  int rows, act;
+
+  template <int O, int V>
+  TMG_INLINE void run(int first) const {
+    Tile<O, V> tile;
+    const int at = first * W;
+    tile.multiply(x + at, offsets, w, rows);
+#pragma GCC unroll 8
+    for (int o = 0; o < O; ++o) {
+      const vec b = broadcast(bias[o]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) {
+        const int p = at + v * W;
+        vec s = tile.sums[o][v] + b;
+        if (add0) s += load(add0 + o * plane0 + p);
+        s = activated(s, act);
+        if (add1) s += load(add1 + o * plane1 + p);
+        store(y + o * plane + p, masked(s, load_mask(mask + p)));
+      }
+    }
+  }
+};
+
+// A convolution's tile as it is, rows still as long as those of the input.
+struct Raw {
+  const float *x, *w;
+  const int32_t *offsets;
+  float *y;
+  int64_t plane;
+  int rows;
+
+  template <int O, int V>
+  TMG_INLINE void run(int first) const {
+    Tile<O, V> tile;
+    tile.multiply(x + first * W, offsets, w, rows);
+    for (int o = 0; o < O; ++o)
+      for (int v = 0; v < V; ++v) store(y + o * plane + (first + v) * W, tile.sums[o][v]);
+  }
+};
+
+constexpr int L1_FLOATS = 6144;
+constexpr int64_t GROUP_FLOATS = 16384;
+
+inline void conv(const Program &program, const Step &step, int part, const Place &place) {
+  const View in(program, step.op.in, step, part, place), out(program, step.op.out, step, part, place);
+  const View add0(program, step.op.add0, step, part, place), add1(program, step.op.add1, step, part, place);
+  const Layout &from = *in.layout, &to = *out.layout;
+  const bool flat = step.op.kind == CONV && from.same_rows(to) && (!add0 || add0.layout->same_rows(to)) &&
+                    (!add1 || add1.layout->same_rows(to));
+  const int end = step.first_block[part + 1];
+  const int span = flat ? to.span : to.height * from.row;
+  const int vectors = (span + W - 1) / W;
+  // Strips of pixels whose inputs stay in the first cache while all outputs of their group are made, unless it is the
+  // weights that would have to be read again.
+  const int inputs = std::max(1, step.rows / (step.op.kernel_h * step.op.kernel_w));
+  for (int i = step.first_block[part]; i < end;) {
+    int stop = i;
+    int64_t weights = 0;
+    for (; stop < end && step.blocks[stop].in == step.blocks[i].in; ++stop)
+      weights += int64_t(step.blocks[stop].count) * step.rows;
+    const int strip = weights > GROUP_FLOATS ? vectors : std::max(24, L1_FLOATS / (inputs * W));
+    for (int v = 0; flat && v < vectors; v += strip) {
+      for (int b = i; b < stop; ++b) {
+        const Block &block = step.blocks[b];
+        const int at = v * W;
+        Flat body{in.channel(block.in) + at, step.weights.data() + block.weight, step.bias.data() + block.out,
+                  add0 ? add0.channel(block.out) + at : nullptr, add1 ? add1.channel(block.out) + at : nullptr,
+                  step.offsets.data(), step.mask + at, out.channel(block.out) + at, to.plane,
+                  add0 ? add0.layout->plane : 0, add1 ? add1.layout->plane : 0, step.rows, step.op.act};
+        for_outputs(block.count, std::min(strip, vectors - v), body);
+      }
+    }
+    for (int b = i; b < stop; ++b) {
+      const Block &block = step.blocks[b];
+      if (flat) {
+        for (int o = 0; o < block.count; ++o) clear_ends(out, block.out + o);
+        continue;
+      }
+      const int64_t plane = int64_t(vectors) * W;
+      Raw body{in.channel(block.in), step.weights.data() + block.weight, step.offsets.data(), place.rows, plane,
+               step.rows};
+      for_outputs(block.count, vectors, body);
+      for (int o = 0; o < block.count; ++o) {
+        const int c = block.out + o;
+        clear_padding(out, c);
+        const float bias = step.bias[c];
+        for (int y = 0; y < to.height; ++y) {
+          const float *sums = place.rows + o * plane + y * from.row;
+          const float *a0 = add0 ? add0.channel(c) + y * add0.layout->row : nullptr;
+          const float *a1 = add1 ? add1.channel(c) + y * add1.layout->row : nullptr;
+          write_row(out.channel(c) + y * to.row, to.width, [&](int x, int n) {
+            vec s = load_some(sums + x, n) + bias;
+            if (a0) s += load_some(a0 + x, n);
+            s = activated(s, step.op.act);
+            return a1 ? s + load_some(a1 + x, n) : s;
+          });
+        }
+      }
+    }
+    i = stop;
+  }
+}
+
+inline void split(const View &in, const View &out, const tmg_op &op, int c) {
+  const Layout &from = *in.layout, &to = *out.layout;
+  const int s = op.stride, phase = c % (s * s), py = phase / s - op.pad_h, px = phase % s - op.pad_w;
+  const float *x = in.channel(c / (s * s));
+  const int low = std::min(to.width, px < 0 ? (-px + s - 1) / s : 0);
+  const int high = std::max(low, std::min(to.width, (from.width - px + s - 1) / s));
+  clear_padding(out, c);
+  for (int i = 0; i < to.height; ++i) {
+    float *y = out.channel(c) + i * to.row;
+    const int row = i * s + py;
+    const bool inside = row >= 0 && row < from.height;
+    if (!inside) {
+      std::fill(y, y + to.width, op.fill);
+      continue;
+    }
+    const float *source = x + row * from.row + px;
+    std::fill(y, y + low, op.fill);
+    if (s == 2)
+      for (int j = low; j < high; ++j) y[j] = source[2 * j];
+    else
+      for (int j = low; j < high; ++j) y[j] = source[s * j];
+    std::fill(y + high, y + to.width, op.fill);
+  }
+}
+
+inline void pool(const View &in, const View &out, const Step &step, const Place &place, int c) {
+  const Layout &from = *in.layout, &to = *out.layout;
+  const float *x = in.channel(c * step.op.stride * step.op.stride);
+  const int vectors = (to.height * from.row + W - 1) / W;
+  const bool largest = step.op.kind == MAX_PHASED;
+  for (int v = 0; v < vectors; ++v) {
+    vec s = load(x + v * W + step.offsets[0]);
+    for (size_t r = 1; r < step.offsets.size(); ++r) {
+      const vec next = load(x + v * W + step.offsets[r]);
+      s = largest ? maximum(s, next) : s + next;
+    }
+    store(place.rows + v * W, largest ? s : s * step.op.alpha);
+  }
+  clear_padding(out, c);
+  for (int y = 0; y < to.height; ++y) {
+    const float *row = place.rows + y * from.row;
+    write_row(out.channel(c) + y * to.row, to.width, [&](int i, int n) { return load_some(row + i, n); });
+  }
+}
+
+// f over all pixels of a channel of one, two tensors.
+template <class F>
+TMG_INLINE void each(const View &in, const View &other, const View &out, const Step &step, int c, int c_in,
+                     const F &f) {
+  const Layout &to = *out.layout;
+  if (in.layout->same_rows(to) && (!other || other.layout->same_rows(to))) {
+    const float *a = in.channel(c_in), *b = other ? other.channel(c) : a;
+    float *y = out.channel(c);
+    for (int p = 0; p < to.span; p += W)
+      store(y + p, masked(f(load(a + p), load(b + p)), load_mask(step.mask + p)));
+    clear_ends(out, c);
+    return;
+  }
+  clear_padding(out, c);
+  for (int i = 0; i < to.height; ++i) {
+    const float *a = in.channel(c_in) + i * in.layout->row;
+    const float *b = other ? other.channel(c) + i * other.layout->row : a;
+    write_row(out.channel(c) + i * to.row, to.width,
+              [&](int x, int n) { return f(load_some(a + x, n), load_some(b + x, n)); });
+  }
+}
+
+inline float mean(const View &in, int c) {
+  const Layout &l = *in.layout;
+  const float *x = in.channel(c);
+  float total = 0;
+  for (int y = 0; y < l.height; ++y, x += l.row) {
+    vec s{};
+    int i = 0;
+    for (; i + W <= l.width; i += W) s += load(x + i);
+    if (i < l.width) s += load_part(x + i, l.width - i);
+    total += sum(s);
+  }
+  return total / (float(l.height) * l.width);
+}
+
+inline float dot(const float *a, const float *b, int n) {
+  vec s{}, t{};
+  int i = 0;
+  for (; i + 2 * W <= n; i += 2 * W) {
+    s += load(a + i) * load(b + i);
+    t += load(a + i + W) * load(b + i + W);
+  }
+  for (; i < n; i += W) s += load_some(a + i, std::min(W, n - i)) * load_some(b + i, std::min(W, n - i));
+  return sum(s + t);
+}
+
+inline void run_step(const Program &program, const Step &step, int part, const Place &place) {
+  const tmg_op &op = step.op;
+  if (op.kind == CONV || op.kind == CONV_PHASED) return conv(program, step, part, place);
+  const View in(program, op.kind == LOAD ? -1 : op.in, step, part, place);
+  const View out(program, op.kind == STORE ? -1 : op.out, step, part, place);
+  const View add0(program, op.add0, step, part, place);
+  // PLACE and STORE write all that comes in; others all of the part's outputs.
+  const bool by_input = op.kind == STORE || op.kind == PLACE;
+  const int channels = (by_input ? in : out).layout->channels;
+  const int begin = int64_t(channels) * part / step.parts, end = int64_t(channels) * (part + 1) / step.parts;
+  for (int c = begin; c < end; ++c) {
+    switch (op.kind) {
+      case LOAD: {
+        const Layout &l = *out.layout;
+        const float *x = place.inputs[op.in] + (int64_t(place.image) * l.channels + c) * l.height * l.width;
+        clear_padding(out, c);
+        for (int y = 0; y < l.height; ++y) std::copy_n(x + y * l.width, l.width, out.channel(c) + y * l.row);
+        break;
+      }
+      case STORE: {
+        const Layout &l = *in.layout;
+        const int64_t at = int64_t(place.image) * op.groups + op.channel + c;
+        float *y = place.outputs[op.out] + at * l.height * l.width;
+        for (int i = 0; i < l.height; ++i) std::copy_n(in.channel(c) + i * l.row, l.width, y + i * l.width);
+        break;
+      }
+      case SPLIT: split(in, out, op, c); break;
+      case MAX_PHASED:
+      case MEAN_PHASED: pool(in, out, step, place, c); break;
+      case BINARY:
+        each(in, add0, out, step, c, c, [&](vec a, vec b) { return activated(a * op.alpha + b * op.beta, op.act); });
+        break;
+      case SCALE: {
+        const float s = *add0.channel(c);
+        each(in, View(), out, step, c, c, [&](vec a, vec) { return activated(a * s, op.act); });
+        break;
+      }
+      case MUL: each(in, add0, out, step, c, c, [&](vec a, vec b) { return activated(a * b, op.act); }); break;
+      case ACT:
+        each(in, View(), out, step, c, c, [&](vec a, vec) { return activated(a * op.alpha + op.beta, op.act); });
+        break;
+      case MEAN: *out.channel(c) = mean(in, c); break;
+      case LINEAR: {
+        const int n = in.layout->channels;
+        const float y = dot(step.weights.data() + int64_t(c) * n, in.channel(0), n) + step.bias[c];
+        float lanes[W];
+        store(lanes, activated(broadcast(y), op.act));
+        *out.channel(c) = lanes[0];
+        break;
+      }
+      case COPY: each(in, View(), out, step, c, c + op.channel, [](vec a, vec) { return a; }); break;
+      case PLACE: {
+        const View at = out;
+        clear_padding(at, c + op.channel);
+        for (int y = 0; y < in.layout->height; ++y)
+          std::copy_n(in.channel(c) + y * in.layout->row, in.layout->width,
+                      at.channel(c + op.channel) + y * at.layout->row);
+        break;
+      }
+    }
+  }
+}
+
+}  // namespace TMG_NS
