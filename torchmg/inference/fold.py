@@ -78,10 +78,10 @@ class Folder:
 
     def _known(self, node: fx.Node) -> Known:
         inputs = node.all_input_nodes
-        if inputs and all(isinstance(self.known.get(n), Tensor) for n in inputs):
+        if all(_is_constant(self.known.get(n)) for n in inputs):
             args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.known[n])
             made = node.target(*args, **kwargs)  # pyright: ignore[reportCallIssue]
-            return made if isinstance(made, Tensor) else None
+            return list(made) if isinstance(made, tuple) else made
         if node.target is operator.getitem:
             parts = self.known.get(node.args[0])  # pyright: ignore[reportArgumentType]
             return parts[node.args[1]] if isinstance(parts, list) else None  # pyright: ignore
@@ -150,7 +150,7 @@ class Folder:
 
         def refer(argument: fx.Node) -> Any:
             known = self.known.get(argument)
-            return known if isinstance(known, Tensor) else Ref(self.value(argument))
+            return known if _is_constant(known) else Ref(self.value(argument))
 
         args, kwargs = fx.map_arg((node.args, node.kwargs), refer)
         reads: list[int] = []
@@ -202,3 +202,8 @@ class Folder:
             bias = channels.bias if bias is None else bias + channels.bias
         step.bias = bias
         return True
+
+
+def _is_constant(known: Known) -> bool:
+    """Whether numbers are known that no input changes."""
+    return isinstance(known, Tensor) or (isinstance(known, list) and all(isinstance(part, Tensor) for part in known))

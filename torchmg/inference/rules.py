@@ -62,9 +62,6 @@ def _conv(folder: Folder, node: fx.Node) -> Known:
     kernel = (weight.shape[2], weight.shape[3])
     if folder.shapes[source] != (weight.shape[1] * a["groups"], *shape_of(folder, source)[1:]):
         return None
-    if shape_of(folder, source)[1:] == (1, 1) and shape[1:] == (1, 1) and a["groups"] == 1:
-        middle = weight[:, :, pad[0], pad[1]]
-        return folder.whole(folder.add("linear", [source], shape, weight=middle, bias=bias), sole=True)
     made = folder.add(
         "conv",
         [source],
@@ -76,6 +73,24 @@ def _conv(folder: Folder, node: fx.Node) -> Known:
         stride=stride[0],
         pad=pad,
     )
+    return folder.whole(made, sole=True)
+
+
+@_rule(aten.conv_transpose2d.input)
+def _transposed(folder: Folder, node: fx.Node) -> Known:
+    """Without stride, the transpose of a convolution is the convolution with turned taps and swapped channels."""
+    a = _arguments(node)
+    x, weight, bias = folder.channel_map(a["input"]), _constant(folder, a["weight"]), _constant(folder, a["bias"])
+    plain = _pair(a["stride"]) == _pair(a["dilation"]) == (1, 1) and _pair(a["output_padding"]) == (0, 0)
+    if x is None or x.source is None or weight is None or (bias is None and a["bias"] is not None) or not plain:
+        return None
+    pad, kernel = _pair(a["padding"]), (weight.shape[2], weight.shape[3])
+    turned = weight.flip(2, 3).unflatten(0, (a["groups"], -1)).transpose(1, 2).flatten(0, 1)
+    back = kernel[0] - 1 - pad[0], kernel[1] - 1 - pad[1]
+    if min(back) < 0:
+        return None
+    fields = {"weight": turned, "bias": bias, "groups": a["groups"], "kernel": kernel, "pad": back}
+    made = folder.add("conv", [folder.value(a["input"])], folder.shape(node), **fields)
     return folder.whole(made, sole=True)
 
 
