@@ -3,9 +3,8 @@
 #include <cstring>
 #include <string>
 
+#include "api.h"
 #include "table.h"
-
-#define TMG_API extern "C" __attribute__((visibility("default")))
 
 namespace {
 
@@ -39,7 +38,7 @@ std::atomic<const tmg_table *> in_use{nullptr};
 
 }  // namespace
 
-extern "C" const tmg_table *tmg_table_in_use() {
+const tmg_table *tmg_now() {
   const tmg_table *table = in_use.load();
   if (!table) in_use.store(table = best());
   return table;
@@ -49,7 +48,7 @@ extern "C" const tmg_table *tmg_table_in_use() {
 TMG_API int32_t tmg_version() { return 1; }
 
 TMG_API const char *tmg_isa() {
-  const tmg_table *table = tmg_table_in_use();
+  const tmg_table *table = tmg_now();
   return table ? table->name : "";
 }
 

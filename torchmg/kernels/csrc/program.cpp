@@ -9,9 +9,8 @@
 #include <thread>
 
 #include "pool.h"
+#include "api.h"
 #include "table.h"
-
-#define TMG_API extern "C" __attribute__((visibility("default")))
 
 struct tmg_program : tmg::Program {};
 
@@ -217,7 +216,7 @@ TMG_API tmg_program *tmg_program_new(const tmg_tensor *tensors, int32_t tensor_c
                                      int32_t op_count, const tmg_stage *stages, int32_t stage_count,
                                      int64_t arena_floats, int64_t scratch_floats) {
   auto program = std::make_unique<tmg_program>();
-  program->table = tmg_table_in_use();
+  program->table = tmg_now();
   program->arena_floats = arena_floats;
   program->scratch_floats = scratch_floats;
   try {

@@ -39,7 +39,7 @@ enum Act { NONE, RELU, RELU6, HARDSWISH, HARDSIGMOID, SIGMOID, SILU, GELU, ACTS 
 struct Layout {
   int channels, height, width, pad;
   int row;    // floats from one row to the next
-  int lead;   // zeros before the first pixel
+  int lead;   // zeros before the first pixel; with it pixels begin where vectors do
   int plane;  // floats of a channel
   int span;   // from the first pixel to the end of the last row's padding
   bool local, vector;
@@ -48,10 +48,11 @@ struct Layout {
   Layout() = default;
   explicit Layout(const tmg_tensor &t)
       : channels(t.channels), height(t.height), width(t.width), pad(t.pad), row(t.width + t.pad),
-        lead(t.pad * row + t.pad), plane(0), span(t.height * row), local(t.local != 0),
+        lead(vectors(t.pad * row + t.pad)), plane(0), span(t.height * row), local(t.local != 0),
         vector(t.height == 1 && t.width == 1 && t.pad == 0), offset(t.offset) {
-    plane = vector ? 1 : (lead + span + pad * row + pad + 15) / 16 * 16 + 16;
+    plane = vector ? 1 : lead + vectors(span + pad * row + pad) + 16;
   }
+  static int vectors(int floats) { return (floats + 15) / 16 * 16; }
   bool same_rows(const Layout &o) const { return row == o.row && height == o.height && !vector && !o.vector; }
 };
 

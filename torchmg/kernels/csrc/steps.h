@@ -54,9 +54,9 @@ struct View {
 TMG_INLINE void clear_ends(const View &t, int c) {
   const Layout &l = *t.layout;
   if (l.vector) return;
-  float *first = t.channel(c);
-  std::fill(first - l.lead, first, 0.0f);
-  std::fill(first + (l.span + W - 1) / W * W, first - l.lead + l.plane, 0.0f);
+  float *first = t.channel(c), *end = first - l.lead + l.plane;
+  for (float *p = first - l.lead; p < first; p += W) store(p, vec{});
+  for (float *p = first + (l.span + W - 1) / W * W; p < end; p += W) store(p, vec{});
 }
 
 // Zeros all around, for those who write rows.
