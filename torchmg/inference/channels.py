@@ -58,9 +58,7 @@ class ChannelMap:
     def scaled(self, factor: Tensor) -> "ChannelMap":
         """Every channel times its factor; `factor` broadcasts over `axes`."""
         factor = factor.double().expand(torch.broadcast_shapes(factor.shape, self.axes))
-        return self.rearranged(
-            self.dense_rows() * factor[..., None], None if self.bias is None else self.bias * factor
-        )
+        return self.rearranged(self.dense_rows() * factor[..., None], None if self.bias is None else self.bias * factor)
 
     def shifted(self, shift: Tensor) -> "ChannelMap":
         """Every channel plus its shift; `shift` broadcasts over `axes`."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.fx.node import map_aggregate
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
@@ -79,7 +80,7 @@ class Folder:
     def _known(self, node: fx.Node) -> Known:
         inputs = node.all_input_nodes
         if all(_is_constant(self.known.get(n)) for n in inputs):
-            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.known[n])
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.known[n])  # pyright: ignore[reportArgumentType]
             made = node.target(*args, **kwargs)  # pyright: ignore[reportCallIssue]
             return list(made) if isinstance(made, tuple) else made
         if node.target is operator.getitem:
@@ -154,7 +155,7 @@ class Folder:
 
         args, kwargs = fx.map_arg((node.args, node.kwargs), refer)
         reads: list[int] = []
-        fx.node.map_aggregate((args, kwargs), lambda a: reads.append(a.value) if isinstance(a, Ref) else None)
+        map_aggregate((args, kwargs), lambda a: reads.append(a.value) if isinstance(a, Ref) else None)
         shape = self.shape(node) if self.is_batch(node) and isinstance(node.meta["val"], Tensor) else None
         name = str(node.target).removeprefix("aten.").partition(".")[0]
         return self.add("torch", reads, shape, call=node.target, args=args, kwargs=kwargs, name=name)

@@ -133,6 +133,9 @@ class _Lowering:
         if step.kind == "conv" and sizes == (1, 1) == (self.planes[out].height, self.planes[out].width):
             assert weight is not None
             weight, kernel, pad, stride = weight[:, :, pad[0], pad[1]][..., None, None], (1, 1), (0, 0), 1
+            if step.groups == 1 and step.add0 is None and step.add1 is None:
+                flat, act = _float(weight.flatten(1)), ACTS.index(step.act)
+                return Op(Kind.LINEAR, source, out, act=act, weight=flat, bias=_float(step.bias))
         kind = {"conv": Kind.CONV_PHASED, "max": Kind.MAX_PHASED, "mean_pool": Kind.MEAN_PHASED}[step.kind]
         if step.kind == "conv" and stride == 1:
             kind = Kind.CONV

@@ -38,8 +38,8 @@ class Kind(IntEnum):
 class Plane:
     """Where a tensor's channels lie; all sizes in floats.
 
-    A vector (height, width 1 and pad 0) is dense. Else a channel is a plane: pad rows of zeros, then rows of `width`
-    pixels and `pad` zeros, which are the left padding of the next row, then zeros.
+    A vector (height, width 1 and pad 0) is dense. Else a channel is a plane: zeros, then, where a vector of 16 begins,
+    rows of `width` pixels and `pad` zeros, which are the left padding of the next row, then zeros.
     """
 
     channels: int
@@ -55,12 +55,16 @@ class Plane:
         if (self.height, self.width, self.pad) == (1, 1, 0):
             return 1
         row = self.width + self.pad
-        used = self.pad * row + self.pad + self.height * row + self.pad * row + self.pad
-        return -(-used // 16) * 16 + 16
+        before = self.pad * row + self.pad
+        return _vectors(before) + _vectors(self.height * row + before) + 16
 
     def floats(self, parts: int = 1) -> int:
         """Of the channels of one of `parts`, in whole vectors."""
-        return -(-self.channels // parts * self.size // 16) * 16 + 16
+        return _vectors(-(-self.channels // parts) * self.size) + 16
+
+
+def _vectors(floats: int) -> int:
+    return -(-floats // 16) * 16
 
 
 @dataclass(frozen=True)

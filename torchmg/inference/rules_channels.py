@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from torchmg.inference.channels import ChannelMap
 from torchmg.inference.fold import Folder, Known
-from torchmg.inference.rules import _arguments, _constant, _rule
+from torchmg.inference.rule import arguments, constant, rule
 
 aten = torch.ops.aten
 
@@ -18,19 +18,19 @@ def _factor(folder: Folder, x: ChannelMap, other: Any) -> Tensor | None:
     """A constant that has one number for each channel, shaped to broadcast over the axes of `x`."""
     if isinstance(other, int | float):
         return torch.tensor(float(other), dtype=torch.float64)
-    constant = _constant(folder, other)
-    if constant is None:
+    known = constant(folder, other)
+    if known is None:
         return None
     rank = 1 + len(x.axes) + len(x.space)
-    if constant.dim() > rank:
+    if known.dim() > rank:
         return None
-    full = constant.view(*[1] * (rank - constant.dim()), *constant.shape)
+    full = known.view(*[1] * (rank - known.dim()), *known.shape)
     if full.shape[0] != 1 or prod(full.shape[1 + len(x.axes) :]) != 1:
         return None
     return full.view(full.shape[1 : 1 + len(x.axes)])
 
 
-@_rule(aten.mul.Tensor, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar)
+@rule(aten.mul.Tensor, aten.mul.Scalar, aten.div.Tensor, aten.div.Scalar)
 def _mul(folder: Folder, node: fx.Node) -> Known:
     left, right = node.args
     divides = node.target in (aten.div.Tensor, aten.div.Scalar)
@@ -62,9 +62,9 @@ def _fits(folder: Folder, node: fx.Node, made: ChannelMap) -> bool:
     return folder.shape(node) == (*made.axes, *made.space)
 
 
-@_rule(aten.add.Tensor, aten.sub.Tensor, aten.add.Scalar, aten.sub.Scalar)
+@rule(aten.add.Tensor, aten.sub.Tensor, aten.add.Scalar, aten.sub.Scalar)
 def _add(folder: Folder, node: fx.Node) -> Known:
-    a = _arguments(node)
+    a = arguments(node)
     left, right = a["self"], a["other"]
     alpha = float(a["alpha"]) * (1.0 if node.target in (aten.add.Tensor, aten.add.Scalar) else -1.0)
     x, y = folder.follow(left), folder.follow(right)
@@ -90,13 +90,13 @@ def _add(folder: Folder, node: fx.Node) -> Known:
     return folder.whole(folder.add("binary", values, folder.shape(node), alpha=1.0, beta=alpha), sole=True)
 
 
-@_rule(aten.neg.default)
+@rule(aten.neg.default)
 def _neg(folder: Folder, node: fx.Node) -> Known:
     x = folder.follow(node.args[0])
     return None if x is None else x.scaled(torch.tensor(-1.0))
 
 
-@_rule(
+@rule(
     aten.clone.default,
     aten.contiguous.default,
     aten.alias.default,
@@ -110,7 +110,7 @@ def _same(folder: Folder, node: fx.Node) -> Known:
     return folder.follow(node.args[0])
 
 
-@_rule(aten.zeros_like.default)
+@rule(aten.zeros_like.default)
 def _zeros(folder: Folder, node: fx.Node) -> Known:
     shape = folder.shape(node)
     if len(shape) not in (1, 3):
@@ -118,8 +118,8 @@ def _zeros(folder: Folder, node: fx.Node) -> Known:
     return ChannelMap(None, shape[:1], shape[1:], torch.zeros(shape[0], 0, dtype=torch.float64))
 
 
-@_rule(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.flatten.using_ints)  # noqa: SLF001
-@_rule(aten.unflatten.int, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims, aten.expand.default)
+@rule(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.flatten.using_ints)
+@rule(aten.unflatten.int, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims, aten.expand.default)
 def _view(folder: Folder, node: fx.Node) -> Known:
     x = folder.follow(node.args[0])
     if x is None:
@@ -150,7 +150,7 @@ def _identity_again(made: ChannelMap) -> ChannelMap:
     return made
 
 
-@_rule(aten.permute.default, aten.transpose.int)
+@rule(aten.permute.default, aten.transpose.int)
 def _permute(folder: Folder, node: fx.Node) -> Known:
     x = folder.follow(node.args[0])
     if x is None:
@@ -169,9 +169,9 @@ def _permute(folder: Folder, node: fx.Node) -> Known:
     return x.on_axes(lambda rows: rows.permute(*axes, len(axes)))
 
 
-@_rule(aten.slice.Tensor)
+@rule(aten.slice.Tensor)
 def _slice(folder: Folder, node: fx.Node) -> Known:
-    a = _arguments(node)
+    a = arguments(node)
     x = folder.follow(node.args[0])
     if x is None:
         return None
@@ -197,7 +197,7 @@ def _slice(folder: Folder, node: fx.Node) -> Known:
     return replace(x, step=(steps[0], steps[1]), space=tuple(space))
 
 
-@_rule(aten.select.int)
+@rule(aten.select.int)
 def _select(folder: Folder, node: fx.Node) -> Known:
     x = folder.follow(node.args[0])
     dim, index = int(node.args[1]), int(node.args[2])  # pyright: ignore
@@ -206,25 +206,25 @@ def _select(folder: Folder, node: fx.Node) -> Known:
     return x.on_axes(lambda rows: rows.select(dim - 1, index))
 
 
-@_rule(aten.repeat_interleave.self_int)
+@rule(aten.repeat_interleave.self_int)
 def _repeat(folder: Folder, node: fx.Node) -> Known:
-    a = _arguments(node)
+    a = arguments(node)
     x = folder.follow(node.args[0])
     if x is None or a["dim"] is None or not 1 <= a["dim"] <= len(x.axes):
         return None
     return x.on_axes(lambda rows: rows.repeat_interleave(a["repeats"], a["dim"] - 1))
 
 
-@_rule(aten.index_select.default)
+@rule(aten.index_select.default)
 def _index_select(folder: Folder, node: fx.Node) -> Known:
-    a = _arguments(node)
+    a = arguments(node)
     x, index = folder.follow(node.args[0]), folder.known.get(a["index"])
     if x is None or not isinstance(index, Tensor) or not 1 <= a["dim"] <= len(x.axes):
         return None
     return x.on_axes(lambda rows: rows.index_select(a["dim"] - 1, index))
 
 
-@_rule(aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
+@rule(aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
 def _split(folder: Folder, node: fx.Node) -> Known:
     x = folder.follow(node.args[0])
     dim = int(node.args[2]) if len(node.args) > 2 else 0  # pyright: ignore
@@ -233,12 +233,10 @@ def _split(folder: Folder, node: fx.Node) -> Known:
     sizes = [int(part.shape[dim]) for part in node.meta["val"]]
     starts = [sum(sizes[:place]) for place in range(len(sizes))]
     shared = replace(x, sole=False)
-    return [
-        shared.on_axes(lambda rows, i=i: rows.narrow(dim - 1, starts[i], sizes[i])) for i in range(len(sizes))
-    ]
+    return [shared.on_axes(lambda rows, i=i: rows.narrow(dim - 1, starts[i], sizes[i])) for i in range(len(sizes))]
 
 
-@_rule(aten.cat.default, aten.stack.default)
+@rule(aten.cat.default, aten.stack.default)
 def _cat(folder: Folder, node: fx.Node) -> Known:
     parts = list(node.args[0])  # pyright: ignore
     dim = int(node.args[1]) if len(node.args) > 1 else 0  # pyright: ignore
@@ -263,9 +261,9 @@ def _cat(folder: Folder, node: fx.Node) -> Known:
     return folder.whole(folder.add("concat", [folder.value(part) for part in parts], folder.shape(node)))
 
 
-@_rule(aten.pad.default, aten.constant_pad_nd.default)
+@rule(aten.pad.default, aten.constant_pad_nd.default)
 def _pad(folder: Folder, node: fx.Node) -> Known:
-    a = _arguments(node)
+    a = arguments(node)
     x = folder.follow(node.args[0])
     if x is None or a.get("mode", "constant") != "constant" or a["value"] or len(x.axes) != 1:
         return None

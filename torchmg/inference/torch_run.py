@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
+from torch.fx.node import map_aggregate
 from torch.nn import functional as F
 
 from torchmg.inference.graph import Act, Network, Ref, Step
@@ -38,7 +39,7 @@ def run_step(step: Step, shape: tuple[int, ...] | None, values: dict[int, Any]) 
     """The output of one step; `shape` is that of one image's share."""
     if step.kind == "torch":
         assert step.call is not None
-        args, kwargs = fx.node.map_aggregate(
+        args, kwargs = map_aggregate(
             (step.args, step.kwargs), lambda a: values[a.value] if isinstance(a, Ref) else a
         )
         return step.call(*args, **kwargs)
