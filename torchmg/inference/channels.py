@@ -78,6 +78,13 @@ class ChannelMap:
             bias = self.dense_bias() + factor * other.dense_bias()
         return self.rearranged(self.dense_rows() + factor * other.dense_rows(), bias)
 
+    def through(self, weight: Tensor, groups: int) -> "ChannelMap":
+        """The grouped 1x1 map of (out, in / groups) after this one, which has one axis."""
+        blocks = weight.unflatten(0, (groups, -1))
+        rows = (blocks @ self.dense_rows().unflatten(0, (groups, -1))).flatten(0, 1)
+        bias = None if self.bias is None else (blocks @ self.bias.view(groups, -1, 1)).flatten()
+        return replace(self, rows=rows, bias=bias, axes=(weight.shape[0],), sole=False)
+
     def on_axes(self, apply: Callable[[Tensor], Tensor]) -> "ChannelMap":
         """`apply` to rows and bias alike; it leaves the last axis, that of the source's channels, alone."""
         bias = None if self.bias is None else apply(self.bias[..., None])[..., 0]

@@ -25,9 +25,9 @@ def why_torch(step: Step, shapes: Shapes) -> str | None:
         return f"{step.kind}: no picture or vector"
     if step.kind == "linear" and step.weight is not None and step.weight.numel() > TORCH_WEIGHTS:
         return "a large linear map: one matrix product for the batch"
-    if step.kind == "conv" and step.groups == 1 and step.weight is not None:
-        if step.weight.shape[1] >= TORCH_CHANNELS:
-            return f"dense convolutions of {TORCH_CHANNELS} channels and more"
+    dense = step.kind == "conv" and step.groups == 1
+    if dense and step.weight is not None and step.weight.shape[1] >= TORCH_CHANNELS:
+        return f"dense convolutions of {TORCH_CHANNELS} channels and more"
     return None
 
 

@@ -27,8 +27,12 @@ def _conv(folder: Folder, node: fx.Node) -> Known:
         return ChannelMap(None, shape[:1], shape[1:], torch.zeros(shape[0], 0, dtype=torch.float64))
     if stride[0] != stride[1] or pair(a["dilation"]) != (1, 1) or x.source is None:
         return None
-    source = folder.value(a["input"])
     kernel = (weight.shape[2], weight.shape[3])
+    if x.rows is not None and (kernel, stride, pad) == ((1, 1), (1, 1), (0, 0)) and len(x.axes) == 1:
+        # Channels that are rearranged before a 1x1 convolution: one map of both.
+        made = x.through(weight.flatten(1), a["groups"])
+        return made if bias is None else made.shifted(bias)
+    source = folder.value(a["input"])
     if folder.shapes[source] != (weight.shape[1] * a["groups"], *shape_of(folder, source)[1:]):
         return None
     made = folder.add(

@@ -14,7 +14,7 @@ from torchmg.inference.program import Kind, Op, Plane, Program, Stage
 
 CACHE = 256 * 1024
 """Bytes that the tensors a part writes should fit into; fewer parts are not taken for a longer stage beyond it."""
-LEAST_WORK = 16384
+LEAST_WORK = 32768
 """Multiply-adds of a part below which cutting further costs more than it gains."""
 BLOCK = 8
 """Output channels that the inner loop of a convolution computes together."""
@@ -77,8 +77,8 @@ class _Open:
         alone = _Open(self.planes, 0)
         alone.append(op)
         together = _best([*self.ops, op], allowed, self.planes)
-        apart = min(self.parts, alone.parts)
-        enough = min(max(self.parts, alone.parts), SHARED)
+        apart = max(self.parts, alone.parts)
+        enough = min(apart, SHARED)
         written = sum(self.planes[t].floats(together) for t in self.fresh | {op.out} if t >= 0) * 4
         return together >= enough and (together >= apart or written <= CACHE)
 
