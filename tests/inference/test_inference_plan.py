@@ -25,7 +25,7 @@ def check(network: Network, x: Tensor) -> Program:
     """Interpreter and executor against torch."""
     program = program_of(network)
     wanted = run_network(network, x)
-    limit = 1e-5 * wanted.abs().max() + 1e-6
+    limit = 1e-4 * wanted.abs().max() + 1e-5
     runs = {"interpreter": interpret(program, [x])[0]}
     library = native.library()
     if library is not None:
@@ -54,12 +54,12 @@ class Chain:
         channels, height, width = self.network.shapes[source]  # pyright: ignore
         pad = kernel // 2
         shape = (out, (height - 1) // stride + 1, (width - 1) // stride + 1)
-        weight = torch.randn(out, channels // groups, kernel, kernel)
+        weight = torch.randn(out, channels // groups, kernel, kernel) / (channels // groups * kernel**2) ** 0.5
         fields = {"weight": weight, "bias": torch.randn(out), "kernel": (kernel, kernel), "pad": (pad, pad)} | fields
         return self.add("conv", shape, source, stride=stride, groups=groups, **fields)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 9),
@@ -90,7 +90,7 @@ def test_every_kind_of_step() -> None:
     whole = (12, 9, 7)
     a = chain.conv(0, 12, 3, groups=3, act="hardswish")
     b = chain.add("max", (12, 5, 4), a, kernel=(3, 3), stride=2, pad=(1, 1))
-    c = chain.add("mean_pool", (12, 5, 4), a, kernel=(3, 2), stride=2, pad=(1, 0), alpha=1 / 6)
+    c = chain.add("mean_pool", (12, 5, 4), a, kernel=(1, 3), stride=2, pad=(0, 1), alpha=1 / 3)
     c = chain.add("mul", (12, 5, 4), b, chain.add("copy", (12, 5, 4), c))
     vector = chain.add("mean", (12,), a)
     vector = chain.add("linear", (20,), vector, weight=torch.randn(20, 12), bias=torch.randn(20), act="silu")
@@ -99,7 +99,7 @@ def test_every_kind_of_step() -> None:
     both = chain.add("concat", (24, 9, 7), a, chain.add("act", whole, a, act="gelu", alpha=0.5, beta=1.0))
     d = chain.conv(chain.add("copy", whole, both, channel=7), 12, 5, 2, act="hardsigmoid", add1=c)
     chain.add("binary", (12, 5, 4), d, b)
-    assert {op.kind for op in check(chain.network, torch.randn(2, 6, 9, 7)).ops} == set(Kind) - {Kind.ACT} | {Kind.ACT}
+    assert {op.kind for op in check(chain.network, torch.randn(2, 6, 9, 7)).ops} == set(Kind)
 
 
 def level(chain: Chain, source: int, coarse: int) -> int:

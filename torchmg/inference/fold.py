@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.fx.node import map_aggregate
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
+from torch.fx.node import map_aggregate
 
 from torchmg.inference.capture import CannotOptimizeError
 from torchmg.inference.channels import ChannelMap, block_weight, blocks, diagonal, selection

@@ -39,9 +39,7 @@ def run_step(step: Step, shape: tuple[int, ...] | None, values: dict[int, Any]) 
     """The output of one step; `shape` is that of one image's share."""
     if step.kind == "torch":
         assert step.call is not None
-        args, kwargs = map_aggregate(
-            (step.args, step.kwargs), lambda a: values[a.value] if isinstance(a, Ref) else a
-        )
+        args, kwargs = map_aggregate((step.args, step.kwargs), lambda a: values[a.value] if isinstance(a, Ref) else a)
         return step.call(*args, **kwargs)
     assert shape is not None
     x = values[step.inputs[0]]
