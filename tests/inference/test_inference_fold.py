@@ -110,5 +110,6 @@ def test_matrices_of_channels() -> None:
     assert selection(torch.eye(5)[1:3]) == 1
     assert selection(torch.eye(5)[[2, 1]]) is None
     values = diagonal(torch.diag(torch.tensor([2.0, 0.0, 1.0])))
-    assert values is not None and values.tolist() == [2.0, 0.0, 1.0]
+    assert values is not None
+    assert values.tolist() == [2.0, 0.0, 1.0]
     assert diagonal(torch.ones(2, 2)) is None

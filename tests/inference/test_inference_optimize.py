@@ -108,7 +108,8 @@ def test_the_model_is_not_touched_and_comes_back(model: nn.Module) -> None:
     fast = torchmg.optimize(model, input=torch.rand(1, 3, 8, 8))
     fast(torch.rand(2, 3, 6, 5))
     assert fast.original is fast.restore() is model
-    assert model.training and all(p.requires_grad for p in model.parameters())
+    assert model.training
+    assert all(p.requires_grad for p in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before.values(), model.state_dict().values(), strict=True))
     assert set(fast._plans) == {(3, 8, 8), (3, 6, 5)}
     assert optimize(fast).original is model
@@ -134,7 +135,8 @@ def test_other_inputs_run_in_the_copy(model: nn.Module) -> None:
     x = torch.rand(2, 3, 8, 8, requires_grad=True)
     y = fast(x)
     y.sum().backward()
-    assert x.grad is not None and torch.equal(y, wanted(x))
+    assert x.grad is not None
+    assert torch.equal(y, wanted(x))
     assert fast(x.detach().to(memory_format=torch.channels_last)).shape == y.shape
     assert fast(x[:0].detach()).shape == (0, 8, 8, 8)
     double = copy.deepcopy(fast).double()
@@ -146,7 +148,8 @@ def test_copies_and_pickles_plan_anew(model: nn.Module) -> None:
     fast = optimize(model)
     wanted = fast(x)
     for twin in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
-        assert isinstance(twin, Optimized) and not twin._plans
+        assert isinstance(twin, Optimized)
+        assert not twin._plans
         assert torch.equal(twin(x), wanted)
 
 
@@ -168,7 +171,8 @@ class Batch(nn.Module):
 def test_networks_that_cannot_be_planned_run_as_they_are(odd: nn.Module) -> None:
     x = torch.rand(3, 3, 4, 4)
     fast = optimize(odd, input=(3, 4, 4))
-    assert fast.reasons and "not planned" in repr(fast)
+    assert fast.reasons
+    assert "not planned" in repr(fast)
     torch.testing.assert_close(fast(x), odd(x))
 
 
@@ -186,7 +190,8 @@ def test_what_is_said(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(native, "library", lambda: None)
     monkeypatch.setattr(native, "why_not", lambda: "not compiled")
     slow, x = optimize(model, input=(3, 8, 8)), torch.rand(2, 3, 8, 8)
-    assert "not compiled" in repr(slow) and "1 folded steps in torch" in repr(slow)
+    assert "not compiled" in repr(slow)
+    assert "1 folded steps in torch" in repr(slow)
     torch.testing.assert_close(slow(x), fast(x))
 
 

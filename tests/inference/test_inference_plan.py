@@ -131,7 +131,8 @@ def test_a_chain_of_restrictions_is_one_stage() -> None:
     for groups in (32, 16, 8):
         value = chain.conv(value, chain.network.shapes[value][0] // 2, 1, groups=groups)  # pyright: ignore
     stages = program_of(chain.network).stages
-    assert len(stages) <= 2 and stages[-1].parts >= 4
+    assert len(stages) <= 2
+    assert stages[-1].parts >= 4
 
 
 def test_memory_is_used_again() -> None:
