@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torchmg.errors import TorchmgError
     from torchmg.exporting.export import export
     from torchmg.hierarchy import Hierarchy
+    from torchmg.inference.optimized import Optimized, optimize
     from torchmg.models.info import info
     from torchmg.models.registry import create, list_models
     from torchmg.models.timm_bridge import register_with_timm
@@ -34,6 +35,7 @@ _HOMES = {
     "Hierarchy": "hierarchy",
     "Lean": "conversion.schemes",
     "MGIC": "conversion.schemes",
+    "Optimized": "inference.optimized",
     "Recipe": "train.recipe",
     "TorchmgError": "errors",
     "Report": "conversion.report",
@@ -50,6 +52,7 @@ _HOMES = {
     "info": "models.info",
     "list_models": "models.registry",
     "load": "data.sets",
+    "optimize": "inference.optimized",
     "push_to_hub": "conversion.hub",
     "recipe": "train.recipe",
     "save_pretrained": "conversion.share",
@@ -62,6 +65,7 @@ __all__ = [
     "Count",
     "Hierarchy",
     "Lean",
+    "Optimized",
     "Recipe",
     "Report",
     "TorchmgError",
@@ -80,6 +84,7 @@ __all__ = [
     "list_models",
     "load",
     "nn",
+    "optimize",
     "push_to_hub",
     "recipe",
     "register_with_timm",

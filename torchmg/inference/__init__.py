@@ -1,0 +1,1 @@
+"""Trained networks made fast to call: `torchmg.optimize`."""
