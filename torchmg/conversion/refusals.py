@@ -11,6 +11,7 @@ from torchmg.conversion.attribute_reads import reads_of
 from torchmg.conversion.hooks import computes_by_hooks
 from torchmg.conversion.module_tree import ModuleTree, groups_of
 from torchmg.nn.additive import MultigridLayer
+from torchmg.nn.conv import GroupedConv2d
 from torchmg.nn.coupling import ChannelCoupling
 from torchmg.nn.layer_shape import CONVOLUTIONS, TRANSPOSED, Dense
 from torchmg.nn.mgic import MGICBlock
@@ -19,7 +20,7 @@ from torchmg.nn.transfer import Transfer
 
 MULTIGRID = (MultigridLayer, MGICBlock, ChannelCoupling, SiC, Transfer)
 """Modules of torchmg that are what a conversion makes, or as light; nothing within them is converted again."""
-BASES: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS.values(), *TRANSPOSED.values())
+BASES: tuple[type[nn.Module], ...] = (nn.Linear, GroupedConv2d, *CONVOLUTIONS.values(), *TRANSPOSED.values())
 MATRICES = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
 """Modules of torch that hold dense matrices of their own beside, or without, layers."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from torchmg.errors import ShapeError, UsageError
 from torchmg.hierarchy import Dims, check_groups
+from torchmg.kernels.op import fast_pointwise
+from torchmg.kernels.op import grouped_conv as by_lowering
 from torchmg.nn.norm import batch_norm
 
 
@@ -48,7 +50,18 @@ class GroupedConv1d(_ShapeKeeping, nn.Conv1d):
 
 
 class GroupedConv2d(_ShapeKeeping, nn.Conv2d):
-    """A shape-keeping grouped `nn.Conv2d` without bias, for (batch, channels, height, width)."""
+    """A shape-keeping grouped `nn.Conv2d` without bias, for (batch, channels, height, width).
+
+    It computes what `nn.Conv2d` does, by the fastest lowering there is (see `torchmg.kernels.op.grouped_conv`).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """Apply the convolution; dilation and other padding, where something has set them, are torch's."""
+        padding = self.padding
+        if self.groups == 1 or isinstance(padding, str) or self.dilation != (1, 1) or self.padding_mode != "zeros":
+            return super().forward(input)
+        stride = (self.stride[0], self.stride[1])
+        return by_lowering(input, self.weight, self.bias, stride, (padding[0], padding[1]), self.groups)
 
 
 class GroupedConv3d(_ShapeKeeping, nn.Conv3d):
@@ -96,8 +109,12 @@ def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
     """The grouped 1x1 map of (batch, in, *spatial) by a weight (out, in / groups), for up to three spatial axes.
 
     Between pairs of channels and single ones it is element-wise: no convolution is called, and a compiler can fuse it.
+    Eagerly on the CPU the native library may compute either.
     """
-    if is_paired(weight, groups):
+    paired = is_paired(weight, groups)
+    if (fast := fast_pointwise(x, weight, groups, paired=paired)) is not None:
+        return fast
+    if paired:
         wide = weight[(...,) + (None,) * (x.dim() - 2)]
         if weight.shape[1] == 2:
             return x[:, ::2] * wide[:, 0] + x[:, 1::2] * wide[:, 1]
@@ -107,7 +124,7 @@ def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
     if x.dim() == 2:
         parts, blocks = x.unflatten(1, (groups, -1)), weight.unflatten(0, (groups, -1))
         return torch.bmm(parts.transpose(0, 1), blocks.transpose(1, 2)).transpose(0, 1).flatten(1)
-    convolve = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x.dim()]
+    convolve = {3: F.conv1d, 4: by_lowering, 5: F.conv3d}[x.dim()]
     return convolve(x, weight[(...,) + (None,) * (x.dim() - 2)], groups=groups)
 
 

@@ -1,49 +1,66 @@
-#include <atomic>
-#include <cstring>
-
+// Which instruction set is used: the best that was compiled and that this processor has.
 #include "table.h"
 
-extern const tmg_table tmg_table_avx512, tmg_table_avx2, tmg_table_baseline;
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
 
 namespace {
-struct Choice {
-  const char *name;
-  const tmg_table *table;
-  bool here;
-};
-const Choice *choices() {
-  static const Choice all[] = {
-      {"avx512", &tmg_table_avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")},
-      {"avx2", &tmg_table_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
-      {"baseline", &tmg_table_baseline, true},
-  };
-  return all;
+
+bool has(const char *isa) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (!std::strcmp(isa, "avx2")) return avx2;
+    if (!std::strcmp(isa, "avx512"))
+        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+#endif
+    return !std::strcmp(isa, "baseline");
 }
-std::atomic<const Choice *> now{nullptr};
-const Choice *current() {
-  const Choice *c = now.load();
-  if (!c) {
-    c = choices();
-    while (!c->here) ++c;
-    now = c;
-  }
-  return c;
+
+const std::vector<const tmg_table *> &usable() {
+    static const auto found = [] {
+        std::vector<const tmg_table *> tables;
+        if (tmg_table_avx512 && has("avx512")) tables.push_back(tmg_table_avx512());
+        if (tmg_table_avx2 && has("avx2")) tables.push_back(tmg_table_avx2());
+        if (tmg_table_baseline && has("baseline")) tables.push_back(tmg_table_baseline());
+        return tables;
+    }();
+    return found;
 }
+
+std::atomic<const tmg_table *> chosen{nullptr};
+
 }  // namespace
 
-const tmg_table *tmg_now() { return current()->table; }
-extern "C" {
-int32_t tmg_version(void) { return 1; }
-const char *tmg_isa(void) { return current()->name; }
-const char *tmg_isas(void) {
-  return choices()[0].here ? "avx512,avx2,baseline" : choices()[1].here ? "avx2,baseline" : "baseline";
+const tmg_table *tmg_in_use() {
+    const tmg_table *table = chosen.load(std::memory_order_acquire);
+    return table || usable().empty() ? table : usable().front();
 }
-int32_t tmg_use_isa(const char *name) {
-  for (int i = 0; i < 3; ++i)
-    if (!std::strcmp(choices()[i].name, name) && choices()[i].here) {
-      now = choices() + i;
-      return 0;
-    }
-  return -1;
+
+#define TMG_API extern "C" __attribute__((visibility("default")))
+
+TMG_API int32_t tmg_version(void) { return 1; }
+
+TMG_API const char *tmg_isa(void) { return tmg_in_use() ? tmg_in_use()->name : ""; }
+
+TMG_API const char *tmg_isas(void) {
+    static const std::string names = [] {
+        std::string joined;
+        for (const tmg_table *table : usable()) joined += (joined.empty() ? "" : ",") + std::string(table->name);
+        return joined;
+    }();
+    return names.c_str();
 }
+
+TMG_API int32_t tmg_use_isa(const char *isa) {
+    for (const tmg_table *table : usable())
+        if (isa && !std::strcmp(table->name, isa)) {
+            chosen.store(table, std::memory_order_release);
+            return 0;
+        }
+    return -1;
 }

@@ -1,4 +1,6 @@
 // Training's plain C interface. Results: 0, -1 for a malformed call, -2 for want of memory.
+#include <cmath>
+
 #include "table.h"
 
 namespace {
@@ -12,6 +14,7 @@ bool good(const tmg_conv_shape *s) {
 
 }  // namespace
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 // y, and if `sums` is given the sums of y and of y * y over images and pixels: y = conv(relu?(scale x + shift)) + bias.
@@ -21,7 +24,7 @@ int32_t tmg_norm_conv_forward(const tmg_conv_shape *s, const float *x, const flo
   if (!good(s) || !x || !w || !y || !scale != !shift || (relu && !scale)) return -1;
   tmg_train_call t{};
   t.x = x, t.scale = scale, t.shift = shift, t.relu = relu, t.w = w, t.bias = bias, t.y = y, t.sums = sums;
-  return tmg_now()->conv_forward(Conv(*s), t, threads);
+  return tmg_in_use()->conv_forward(Conv(*s), t, threads);
 }
 
 // Gradients of x, of w, and of scale and shift (2 rows), those wanted, where gy + constant[c] + slope[c] y reaches y.
@@ -33,7 +36,7 @@ int32_t tmg_norm_conv_backward(const tmg_conv_shape *s, const float *x, const fl
   tmg_train_call t{};
   t.x = x, t.scale = scale, t.shift = shift, t.relu = relu, t.w = w, t.y = const_cast<float *>(y), t.gy = gy;
   t.constant = constant, t.slope = slope, t.gx = gx, t.gw = gw, t.affine = scale ? affine : nullptr;
-  return tmg_now()->conv_backward(Conv(*s), t, threads);
+  return tmg_in_use()->conv_backward(Conv(*s), t, threads);
 }
 
 int32_t tmg_conv_forward(const tmg_conv_shape *s, const float *x, const float *w, const float *bias, float *y,
@@ -59,7 +62,7 @@ int32_t tmg_affine_forward(int32_t images, int32_t channels, int64_t pixels, con
   tmg_affine_call t{};
   t.images = images, t.channels = channels, t.pixels = pixels, t.y = y, t.scale = scale, t.shift = shift, t.add = add;
   t.relu = relu, t.out = out;
-  return tmg_now()->affine_forward(t, threads);
+  return tmg_in_use()->affine_forward(t, threads);
 }
 
 // Gradients of y, of add if wanted, and of scale and shift (2 rows of channels).
@@ -70,6 +73,35 @@ int32_t tmg_affine_backward(int32_t images, int32_t channels, int64_t pixels, co
   tmg_affine_call t{};
   t.images = images, t.channels = channels, t.pixels = pixels, t.y = y, t.scale = scale, t.relu = relu;
   t.out = const_cast<float *>(out), t.gout = gout, t.gy = gy, t.gadd = gadd, t.affine = affine;
-  return tmg_now()->affine_backward(t, threads);
+  return tmg_in_use()->affine_backward(t, threads);
+}
+
+// Batch normalisation as an affine map, from the sums of `count` values a channel: scale, shift, mean and variance.
+int32_t tmg_norm_coefficients(int32_t channels, int64_t count, const double *sums, const float *gamma,
+                              const float *beta, double eps, float *scale, float *shift, float *mean, float *variance) {
+  if (channels < 1 || count < 1 || !sums || !gamma || !beta || !scale || !shift || !mean || !variance) return -1;
+  for (int c = 0; c < channels; ++c) {
+    const double m = sums[c] / count, square = sums[channels + c] / count - m * m;
+    const double v = square < 0 ? 0 : square, s = gamma[c] / std::sqrt(v + eps);
+    scale[c] = float(s), shift[c] = float(beta[c] - m * s), mean[c] = float(m), variance[c] = float(v);
+  }
+  return 0;
+}
+
+// Back through it: gradients of gamma and beta, and what they put on every y: constant[c] + slope[c] y. `affine` has
+// the gradients of scale and of shift (2 rows).
+int32_t tmg_norm_coefficients_backward(int32_t channels, int64_t count, const float *mean, const float *variance,
+                                       const float *gamma, double eps, const float *gscale, const float *gshift,
+                                       float *ggamma, float *gbeta, float *constant, float *slope) {
+  if (channels < 1 || count < 1 || !mean || !variance || !gamma || !gscale || !gshift || !ggamma || !gbeta) return -1;
+  if (!constant || !slope) return -1;
+  for (int c = 0; c < channels; ++c) {
+    const double m = mean[c], r = 1 / std::sqrt(variance[c] + eps), of_scale = gscale[c] - m * gshift[c];
+    const double of_variance = -0.5 * r * r * r * gamma[c] * of_scale, of_mean = -gamma[c] * r * gshift[c];
+    ggamma[c] = float(r * of_scale), gbeta[c] = gshift[c];
+    slope[c] = float(2 * of_variance / count), constant[c] = float((of_mean - 2 * m * of_variance) / count);
+  }
+  return 0;
 }
 }
+#pragma GCC visibility pop

@@ -1,0 +1,95 @@
+"""A grouped convolution called eagerly: whether a lowering may take it, and the native one with its gradients.
+
+For small layers a call costs as much as its arithmetic, so what is asked before one is cheap.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
+from torch.autograd import forward_ad
+
+from torchmg.kernels import lowerings
+from torchmg.kernels.choice import choose
+from torchmg.kernels.shape import Lowering, Shape
+
+Pair = tuple[int, int]
+Wanted = tuple[bool, bool, bool]
+"""Which gradients: for the input, the weight, the bias."""
+
+_ORDINARY = (Tensor, nn.Parameter)
+
+
+def is_plain(*tensors: Tensor) -> bool:
+    """Whether these are ordinary dense float32 tensors of the CPU, and nothing watches or transforms what is done.
+
+    Counters and observers (modes), `torch.func`, forward derivatives, autocast and tracers all need torch's own
+    operators, which they know.
+    """
+    for x in tensors:
+        if not (type(x) in _ORDINARY and x.is_cpu and x.dtype is torch.float32 and x.layout is torch.strided):
+            return False
+        if x.is_neg():  # a view whose memory holds the negatives
+            return False
+    return not (
+        torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or torch.is_autocast_enabled("cpu")
+        or torch._C._get_tracing_state() is not None
+    )
+
+
+def shape_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int) -> Shape | None:
+    """The sizes; None for what only torch takes, or refuses."""
+    if x.dim() != 4 or weight.dim() != 4 or stride[0] != stride[1] or x.shape[1] != weight.shape[1] * groups:
+        return None
+    images, channels, height, width = x.shape
+    out, _, kernel_h, kernel_w = weight.shape
+    shape = Shape(images, channels, out, groups, height, width, kernel_h, kernel_w, stride[0], padding[0], padding[1])
+    return shape if shape.regular else None
+
+
+def chosen_for(shape: Shape, *tensors: Tensor) -> Lowering:
+    """The lowering for a call now: with gradients if autograd records one of these tensors."""
+    gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return choose(shape, threads=torch.get_num_threads(), gradients=gradients)
+
+
+def computed(chosen: Lowering, shape: Shape, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The convolution by this lowering, recorded by autograd where that is on."""
+    if chosen == "native" and torch.is_grad_enabled():
+        # made contiguous here, so that one copy serves forward and backward
+        return _Native.apply(x.contiguous(), weight.contiguous(), bias, shape)  # pyright: ignore[reportReturnType]
+    return lowerings.forward(chosen, shape, x, weight, bias)
+
+
+def gradients(
+    chosen: Lowering, shape: Shape, grad: Tensor, x: Tensor, weight: Tensor, wanted: Wanted
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The wanted gradients by this lowering; by torch when they are to be differentiated or transformed again."""
+    gx = gw = None
+    if chosen == "aten" or torch.is_grad_enabled() or not is_plain(grad, x, weight):
+        if wanted[0] or wanted[1]:
+            pair = lowerings.gradients(shape, grad, x, weight.view(shape.weights), wanted[:2])
+            gx, gw = pair[0] if wanted[0] else None, pair[1].view(weight.shape) if wanted[1] else None
+    else:
+        grad = grad.contiguous()
+        gx = lowerings.data_gradient(chosen, shape, grad, weight) if wanted[0] else None
+        gw = lowerings.weight_gradient(chosen, shape, x, grad).view(weight.shape) if wanted[1] else None
+    return gx, gw, grad.sum((0, 2, 3)) if wanted[2] else None
+
+
+class _Native(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, shape: Shape) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.shape = shape
+        return lowerings.forward("native", shape, x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        return (*gradients("native", ctx.shape, grads[0], x, weight, ctx.needs_input_grad[:3]), None)
