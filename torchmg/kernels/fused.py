@@ -60,7 +60,7 @@ def norm_conv(
     padding: Sequence[int] = (0, 0),
     groups: int = 1,
 ) -> Normed:
-    """y = conv(relu?(scale x + shift)) and the map that normalises y by its own statistics.
+    """Y = conv(relu?(scale x + shift)) and the map that normalises y by its own statistics.
 
     Args:
         x: (batch, in_channels, height, width).
@@ -200,7 +200,12 @@ class _NormConv(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, gamma, beta, scale, shift, y, mean, variance = ctx.saved_tensors
         if torch.is_grad_enabled():  # to be differentiated again
-            return *_again(plain_norm_conv, (x, weight, gamma, beta, scale, shift), ctx.how, grads[:3]), None, None, None
+            return (
+                *_again(plain_norm_conv, (x, weight, gamma, beta, scale, shift), ctx.how, grads[:3]),
+                None,
+                None,
+                None,
+            )
         gx, *others = _backward(
             *grads[:3], x, weight, gamma, scale, shift, y, mean, variance, *ctx.how, ctx.needs_input_grad[0]
         )
@@ -270,6 +275,4 @@ def _threads() -> int:
 def _shape(x: Tensor, weight: Tensor, stride: int, padding: Sequence[int], groups: int) -> Shape:
     images, channels, height, width = x.shape
     out, _, kernel_h, kernel_w = weight.shape
-    return Shape(
-        images, channels, out, groups, height, width, kernel_h, kernel_w, stride, padding[0], padding[1]
-    )
+    return Shape(images, channels, out, groups, height, width, kernel_h, kernel_w, stride, padding[0], padding[1])

@@ -25,9 +25,7 @@ class Pending(NamedTuple):
         return fused.affine_act(self.y, self.scale, self.shift, None, self.act)
 
 
-def conv_norm(
-    conv: nn.Module, norm: nn.Module, x: Tensor | Pending, *, act: bool, add: Tensor | None = None
-) -> Tensor:
+def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor | Pending, *, act: bool, add: Tensor | None = None) -> Tensor:
     """relu?(add + norm(conv(x))).
 
     In training on the CPU, plain grouped convolutions with plain batch normalisation run fused: the same to rounding,
