@@ -31,6 +31,7 @@ _ARGUMENTS: dict[str, list[Any]] = {
 }
 
 
+@torch.compiler.assume_constant_result
 def available() -> bool:
     """Whether the native library is there with all that training needs."""
     return native.has(*_ARGUMENTS)
@@ -73,7 +74,7 @@ def norm_conv(
     if torch.compiler.is_compiling():
         made = torch.ops.torchmg.norm_conv(x, weight, gamma, beta, eps, scale, shift, relu, stride, padding, groups)
         return Normed(*made)
-    shape = _shape(x, weight, stride, padding, groups)
+    shape = shape_of(x, weight, stride, padding, groups)
     return Normed(*_NormConv.apply(x, weight, gamma, beta, scale, shift, eps, relu, shape))  # pyright: ignore
 
 
@@ -108,7 +109,7 @@ def plain_norm_conv(
 # What both eager functions and operators do.
 
 
-def _forward(
+def norm_conv_forward(
     x: Tensor,
     weight: Tensor,
     gamma: Tensor,
@@ -121,14 +122,14 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     y = torch.empty(shape.outputs)
     sums = torch.empty(2, shape.out_channels, dtype=torch.float64)
-    found = torch.empty(4, shape.out_channels).unbind()
+    found = [torch.empty(shape.out_channels) for _ in range(4)]
     count = y.numel() // shape.out_channels
     _call("tmg_norm_conv_forward", _structure(shape), x, scale, shift, relu, weight, None, y, sums, _threads())
     _call("tmg_norm_coefficients", shape.out_channels, count, sums, gamma, beta, eps, *found)
-    return (y, *found)
+    return y, found[0], found[1], found[2], found[3]
 
 
-def _backward(
+def norm_conv_backward(
     gy: Tensor,
     gscale: Tensor,
     gshift: Tensor,
@@ -146,7 +147,7 @@ def _backward(
     wants_x: bool,
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     """Gradients of x, weight, gamma, beta, scale, shift."""
-    ggamma, gbeta, constant, slope = torch.empty(4, shape.out_channels).unbind()
+    ggamma, gbeta, constant, slope = (torch.empty(shape.out_channels) for _ in range(4))
     count = y.numel() // shape.out_channels
     gscale, gshift, gy = gscale.contiguous(), gshift.contiguous(), gy.contiguous()
     numbers = (mean, variance, gamma, eps, gscale, gshift, ggamma, gbeta, constant, slope)
@@ -158,18 +159,18 @@ def _backward(
         "tmg_norm_conv_backward", _structure(shape), x, scale, shift, relu, weight, y, gy, constant, slope, gx, gweight,
         affine, _threads(),
     )  # fmt: skip
-    of_scale, of_shift = (None, None) if affine is None else affine.float().unbind()
+    of_scale, of_shift = (None, None) if affine is None else (affine[0].float(), affine[1].float())
     return gx, gweight, ggamma, gbeta, of_scale, of_shift
 
 
-def _affine_forward(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: bool) -> Tensor:
+def affine_forward(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: bool) -> Tensor:
     out = torch.empty(y.shape)
     images, channels, height, width = y.shape
     _call("tmg_affine_forward", images, channels, height * width, y, scale, shift, add, relu, out, _threads())
     return out
 
 
-def _affine_backward(
+def affine_backward(
     gout: Tensor, y: Tensor, scale: Tensor, out: Tensor | None, wants_add: bool
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Gradients of y, add, scale, shift; `out` where there is a ReLU."""
@@ -179,8 +180,7 @@ def _affine_backward(
     affine = torch.empty(2, channels, dtype=torch.float64)
     sizes = (images, channels, height * width)
     _call("tmg_affine_backward", *sizes, y, scale, out, out is not None, gout, gy, gadd, affine, _threads())
-    of_scale, of_shift = affine.float().unbind()
-    return gy, (gout if out is None else gadd) if wants_add else None, of_scale, of_shift
+    return gy, (gout if out is None else gadd) if wants_add else None, affine[0].float(), affine[1].float()
 
 
 # Eagerly: autograd's functions, which cost less than operators.
@@ -190,7 +190,7 @@ class _NormConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         scale, shift, eps, relu, shape = rest
-        y, *found = _forward(x, weight, gamma, beta, scale, shift, eps, relu, shape)
+        y, *found = norm_conv_forward(x, weight, gamma, beta, scale, shift, eps, relu, shape)
         ctx.save_for_backward(x, weight, gamma, beta, scale, shift, y, found[2], found[3])
         ctx.how = eps, relu, shape
         ctx.mark_non_differentiable(found[2], found[3])
@@ -206,7 +206,7 @@ class _NormConv(torch.autograd.Function):
                 None,
                 None,
             )
-        gx, *others = _backward(
+        gx, *others = norm_conv_backward(
             *grads[:3], x, weight, gamma, scale, shift, y, mean, variance, *ctx.how, ctx.needs_input_grad[0]
         )
         return gx, *others, None, None, None
@@ -215,7 +215,7 @@ class _NormConv(torch.autograd.Function):
 class _AffineAct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: bool) -> Tensor:
-        out = _affine_forward(y, scale, shift, add, relu)
+        out = affine_forward(y, scale, shift, add, relu)
         ctx.save_for_backward(y, scale, shift, add if torch.is_tensor(add) else None, out if relu else None)
         ctx.relu = relu
         return out
@@ -225,7 +225,7 @@ class _AffineAct(torch.autograd.Function):
         y, scale, shift, add, out = ctx.saved_tensors
         if torch.is_grad_enabled():
             return *_again(_plain_affine, (y, scale, shift, add), (ctx.relu,), grads), None
-        gy, gadd, of_scale, of_shift = _affine_backward(grads[0], y, scale, out, ctx.needs_input_grad[3])
+        gy, gadd, of_scale, of_shift = affine_backward(grads[0], y, scale, out, ctx.needs_input_grad[3])
         return gy, of_scale, of_shift, gadd, None
 
 
@@ -272,7 +272,7 @@ def _threads() -> int:
     return torch.get_num_threads()
 
 
-def _shape(x: Tensor, weight: Tensor, stride: int, padding: Sequence[int], groups: int) -> Shape:
+def shape_of(x: Tensor, weight: Tensor, stride: int, padding: Sequence[int], groups: int) -> Shape:
     images, channels, height, width = x.shape
     out, _, kernel_h, kernel_w = weight.shape
     return Shape(images, channels, out, groups, height, width, kernel_h, kernel_w, stride, padding[0], padding[1])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
-from torchmg.kernels import choice, fused
+from torchmg.kernels import choice, fused, fused_op  # noqa: F401 (the operators that compilers see)
 from torchmg.kernels.eager import is_plain, shape_of
 from torchmg.nn.conv import GroupedConv2d, pointwise
 
