@@ -1,6 +1,8 @@
 """Training kernels against float64 for shapes of all kinds, and fused training against the modules it stands for."""
 
 import ctypes
+import subprocess
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
@@ -169,6 +171,29 @@ def test_malformed_calls_are_refused() -> None:
     x = torch.zeros(64)
     for shape in [Shape(1, 3, 4, 2, 2, 2, 1, 1, 1, 0, 0), Shape(1, 4, 4, 2, 2, 2, 5, 5, 1, 0, 0)]:
         assert call("tmg_conv_forward", shape, x, x, None, x) == -1
+
+
+FORK = """
+import ctypes, os, sys
+library = ctypes.CDLL(sys.argv[1])
+shape = (ctypes.c_int32 * 11)(4, 8, 8, 8, 4, 4, 1, 1, 1, 0, 0)
+x, w, y = ((ctypes.c_float * n)(*[1] * n) for n in (512, 8, 512))
+def run():
+    ctypes.memset(y, 0, 2048)
+    assert library.tmg_conv_forward(shape, x, w, None, y, 3) == 0 and list(y) == [1] * 512
+run()
+child = os.fork()
+run()
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_threads_after_a_fork() -> None:
+    library = native.library()
+    assert library is not None
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK, library._name], check=True, timeout=60)
 
 
 def _pair(momentum: float | None = 0.1) -> nn.ModuleList:

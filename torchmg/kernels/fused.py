@@ -66,10 +66,15 @@ def norm_conv(
     Args:
         x: (batch, in_channels, height, width).
         weight: (out_channels, in_channels / groups, kernel_h, kernel_w).
-        gamma, beta, eps: of the batch normalisation of y.
-        scale, shift: one for each input channel; None: x as it is.
-        relu: of what was normalised.
-        stride, padding, groups: the convolution's.
+        gamma: (out_channels,), of the batch normalisation of y.
+        beta: the same.
+        eps: what it adds to the variance.
+        scale: (in_channels,); None, the default: x as it is.
+        shift: the same.
+        relu: of what was normalised, default not.
+        stride: the convolution's, of both axes, default 1.
+        padding: its zeros on either side of both axes, default 0.
+        groups: into how many its channels are cut, default 1.
     """
     if torch.compiler.is_compiling():
         made = torch.ops.torchmg.norm_conv(x, weight, gamma, beta, eps, scale, shift, relu, stride, padding, groups)
@@ -120,6 +125,7 @@ def norm_conv_forward(
     relu: bool,
     shape: Shape,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Y, scale, shift, mean and variance of `norm_conv`, without autograd."""
     y = torch.empty(shape.outputs)
     sums = torch.empty(2, shape.out_channels, dtype=torch.float64)
     found = [torch.empty(shape.out_channels) for _ in range(4)]
@@ -164,6 +170,7 @@ def norm_conv_backward(
 
 
 def affine_forward(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: bool) -> Tensor:
+    """`affine_act` without autograd."""
     out = torch.empty(y.shape)
     images, channels, height, width = y.shape
     _call("tmg_affine_forward", images, channels, height * width, y, scale, shift, add, relu, out, _threads())
@@ -206,9 +213,11 @@ class _NormConv(torch.autograd.Function):
                 None,
                 None,
             )
+        eps, relu, shape = ctx.how
         gx, *others = norm_conv_backward(
-            *grads[:3], x, weight, gamma, scale, shift, y, mean, variance, *ctx.how, ctx.needs_input_grad[0]
-        )
+            grads[0], grads[1], grads[2], x, weight, gamma, scale, shift, y, mean, variance, eps, relu, shape,
+            ctx.needs_input_grad[0],
+        )  # fmt: skip
         return gx, *others, None, None, None
 
 
@@ -273,6 +282,7 @@ def _threads() -> int:
 
 
 def shape_of(x: Tensor, weight: Tensor, stride: int, padding: Sequence[int], groups: int) -> Shape:
+    """The sizes of a convolution."""
     images, channels, height, width = x.shape
     out, _, kernel_h, kernel_w = weight.shape
     return Shape(images, channels, out, groups, height, width, kernel_h, kernel_w, stride, padding[0], padding[1])
