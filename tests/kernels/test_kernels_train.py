@@ -57,7 +57,8 @@ def call(name: str, shape: Shape, *arguments: Any, threads: int = 1) -> int:
 
 
 def near(found: Tensor | None, wanted: Tensor | None, tolerance: float = 1e-5) -> None:
-    assert found is not None and wanted is not None
+    assert found is not None
+    assert wanted is not None
     scale = max(float(wanted.detach().abs().max()), 1e-2)
     assert float((found.double() - wanted.double()).detach().abs().max()) <= tolerance * scale
 

@@ -44,5 +44,6 @@ def test_compiled_block_is_the_eager_one() -> None:
             out.square().sum().backward()
             found.append([out, *(p.grad for p in parts.parameters()), *parts.buffers()])
     for one, other in zip(*found, strict=True):
-        assert one is not None and other is not None
+        assert one is not None
+        assert other is not None
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
