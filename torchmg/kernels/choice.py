@@ -33,7 +33,7 @@ def choose(shape: Shape, *, threads: int, gradients: bool) -> Lowering:
     Raises:
         UnknownNameError: `TORCHMG_LOWERING` is no lowering.
     """
-    wanted = _pin() or remembered().get(key(shape, threads, gradients)) or default(shape, threads, gradients)
+    wanted = pin() or remembered().get(key(shape, threads, gradients)) or default(shape, threads, gradients)
     return wanted if serves(wanted, shape, gradients=gradients) else "aten"
 
 
@@ -55,8 +55,8 @@ def default(shape: Shape, threads: int, gradients: bool) -> Lowering:
 
 def may_differ(in_group: int, out_group: int, kernel: tuple[int, int]) -> bool:
     """Whether any shape with these weights can get a lowering other than aten; for compilers, which see no batch."""
-    if _pin() is not None:
-        return _pin() == "native" or (_pin() == "matmul" and kernel == (1, 1))
+    if pin() is not None:
+        return pin() == "native" or (pin() == "matmul" and kernel == (1, 1))
     return 1 < max(in_group, out_group) <= (32 if kernel == (1, 1) else 16)
 
 
@@ -80,7 +80,8 @@ class _Pin(NamedTuple):
 _override: _Pin | None = None
 
 
-def _pin() -> Lowering | None:
+def pin() -> Lowering | None:
+    """The lowering that is pinned now, if any."""
     return _from_environment() if _override is None else _override.lowering
 
 

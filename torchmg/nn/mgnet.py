@@ -15,6 +15,7 @@ from torchmg.errors import UsageError
 from torchmg.hierarchy import CouplingName, Dims, NormUses, Share, SmootherKind, check_choice
 from torchmg.nn.adjoint_feature import AdjointFeature
 from torchmg.nn.conv import ConvBuilder
+from torchmg.nn.conv_norm import conv_norm
 from torchmg.nn.coupling import ChannelCoupling, as_builder
 from torchmg.nn.norm import batch_norm
 from torchmg.nn.polynomial import PolynomialFeature
@@ -124,9 +125,10 @@ class DataFeature(nn.Module):
         """Smoothing step i, counted from 0."""
         data_map, feature_map = _at(self.data_maps, i), _at(self.feature_maps, i)
         r = self.act(_at(self.data_norms, i)(f - data_map(u)))
-        made_of_it = isinstance(feature_map, PolynomialFeature | AdjointFeature)
-        r = feature_map(r, data_map) if made_of_it else feature_map(r)
-        return u + self.act(_at(self.feature_norms, i)(r))
+        norm = _at(self.feature_norms, i)
+        if isinstance(feature_map, PolynomialFeature | AdjointFeature):
+            return u + self.act(norm(feature_map(r, data_map)))
+        return u + conv_norm(feature_map, norm, r, act=True)
 
     def uses(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
         """The smoothing steps in order, (u, f) -> u each."""

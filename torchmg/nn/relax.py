@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torchmg.errors import UsageError
 from torchmg.hierarchy import Dims, RelaxationKind, check_groups
 from torchmg.nn.conv import ConvBuilder, grouped_conv
+from torchmg.nn.conv_norm import conv_norm, conv_norm_later
 from torchmg.nn.norm import batch_norm
 
 RelaxationFactory = Callable[[int, int], nn.Module]
@@ -45,8 +46,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """One relaxation."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(x + self.norm2(self.conv2(y)))
+        y = conv_norm_later(self.conv1, self.norm1, x, act=True)
+        return conv_norm(self.conv2, self.norm2, y, act=True, add=x)
 
 
 class Bottleneck(nn.Module):
@@ -81,9 +82,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """One relaxation."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        y = F.relu(self.norm2(self.conv2(y)))
-        return F.relu(x + self.norm3(self.conv3(y)))
+        y = conv_norm_later(self.conv1, self.norm1, x, act=True)
+        y = conv_norm_later(self.conv2, self.norm2, y, act=True)
+        return conv_norm(self.conv3, self.norm3, y, act=True, add=x)
 
     @classmethod
     def middle_width(cls, channels: int) -> int:

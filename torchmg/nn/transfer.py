@@ -28,6 +28,7 @@ from torchmg.hierarchy import (
     lattice_shape,
 )
 from torchmg.nn.conv import is_paired, pointwise
+from torchmg.nn.conv_norm import pointwise_norm
 from torchmg.nn.linear_transfer import draw_rows, linear_size, spread_up, weigh_down
 from torchmg.nn.norm import batch_norm
 
@@ -108,6 +109,8 @@ class Transfer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the map, then the norm."""
+        if self.order in ("neighbour", "pair") and not isinstance(self.norm, nn.Identity):
+            return pointwise_norm(self.weight_view(), self.groups, self.norm, x)
         return self.norm(self.group_map(x))
 
     def dense_weight(self) -> Tensor:

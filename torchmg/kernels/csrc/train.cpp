@@ -1,4 +1,6 @@
 // Training's plain C interface. Results: 0, -1 for a malformed call, -2 for want of memory.
+#include <cmath>
+
 #include "api.h"
 #include "table.h"
 
@@ -71,4 +73,32 @@ TMG_API int32_t tmg_affine_backward(int32_t images, int32_t channels, int64_t pi
   t.images = images, t.channels = channels, t.pixels = pixels, t.y = y, t.scale = scale, t.relu = relu;
   t.out = const_cast<float *>(out), t.gout = gout, t.gy = gy, t.gadd = gadd, t.affine = affine;
   return tmg_now()->affine_backward(t, threads);
+}
+
+// Batch normalisation as an affine map, from the sums of `count` values a channel: scale, shift, mean and variance.
+TMG_API int32_t tmg_norm_coefficients(int32_t channels, int64_t count, const double *sums, const float *gamma,
+                              const float *beta, double eps, float *scale, float *shift, float *mean, float *variance) {
+  if (channels < 1 || count < 1 || !sums || !gamma || !beta || !scale || !shift || !mean || !variance) return -1;
+  for (int c = 0; c < channels; ++c) {
+    const double m = sums[c] / count, square = sums[channels + c] / count - m * m;
+    const double v = square < 0 ? 0 : square, s = gamma[c] / std::sqrt(v + eps);
+    scale[c] = float(s), shift[c] = float(beta[c] - m * s), mean[c] = float(m), variance[c] = float(v);
+  }
+  return 0;
+}
+
+// Back through it: gradients of gamma and beta, and what they put on every y: constant[c] + slope[c] y. `affine` has
+// the gradients of scale and of shift (2 rows).
+TMG_API int32_t tmg_norm_coefficients_backward(int32_t channels, int64_t count, const float *mean, const float *variance,
+                                       const float *gamma, double eps, const float *gscale, const float *gshift,
+                                       float *ggamma, float *gbeta, float *constant, float *slope) {
+  if (channels < 1 || count < 1 || !mean || !variance || !gamma || !gscale || !gshift || !ggamma || !gbeta) return -1;
+  if (!constant || !slope) return -1;
+  for (int c = 0; c < channels; ++c) {
+    const double m = mean[c], r = 1 / std::sqrt(variance[c] + eps), of_scale = gscale[c] - m * gshift[c];
+    const double of_variance = -0.5 * r * r * r * gamma[c] * of_scale, of_mean = -gamma[c] * r * gshift[c];
+    ggamma[c] = float(r * of_scale), gbeta[c] = gshift[c];
+    slope[c] = float(2 * of_variance / count), constant[c] = float((of_mean - 2 * m * of_variance) / count);
+  }
+  return 0;
 }

@@ -1,0 +1,288 @@
+"""Training's operators: a convolution with the normalisation before it and the statistics after it, and an affine end.
+
+Batch normalisation in training is an affine map of each channel, whose coefficients follow from sums over what a
+convolution puts out. So the convolution sums while its output is in the cache, and whoever reads that output applies
+the map: nothing else ever passes over feature maps. Backward, what statistics put on every pixel is affine too.
+
+`norm_conv` and `affine_act` are for ordinary contiguous float32 tensors of the CPU and need the native library; ask
+`serves` first. `torch.compile` gets the operators `torchmg::norm_conv` and `torchmg::affine_act`.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from torchmg.kernels import native
+from torchmg.kernels.shape import ConvShape, Shape
+
+_POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_double
+_ARGUMENTS: dict[str, list[Any]] = {
+    "tmg_norm_conv_forward": [_POINTER] * 4 + [_INT] + [_POINTER] * 4 + [_INT],
+    "tmg_norm_conv_backward": [_POINTER] * 4 + [_INT] + [_POINTER] * 8 + [_INT],
+    "tmg_norm_coefficients": [_INT, _LONG] + [_POINTER] * 3 + [_DOUBLE] + [_POINTER] * 4,
+    "tmg_norm_coefficients_backward": [_INT, _LONG] + [_POINTER] * 3 + [_DOUBLE] + [_POINTER] * 6,
+    "tmg_affine_forward": [_INT, _INT, _LONG] + [_POINTER] * 4 + [_INT, _POINTER, _INT],
+    "tmg_affine_backward": [_INT, _INT, _LONG] + [_POINTER] * 3 + [_INT] + [_POINTER] * 4 + [_INT],
+}
+
+
+@torch.compiler.assume_constant_result
+def available() -> bool:
+    """Whether the native library is there with all that training needs."""
+    return native.has(*_ARGUMENTS)
+
+
+class Normed(NamedTuple):
+    """A convolution's output and the affine map that normalises it: scale[c] y + shift[c]."""
+
+    y: Tensor
+    scale: Tensor
+    shift: Tensor
+    mean: Tensor
+    variance: Tensor
+    """Of y over images and pixels; biased, not differentiable."""
+
+
+def norm_conv(
+    x: Tensor,
+    weight: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    eps: float,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    relu: bool = False,
+    stride: int = 1,
+    padding: Sequence[int] = (0, 0),
+    groups: int = 1,
+) -> Normed:
+    """Y = conv(relu?(scale x + shift)) and the map that normalises y by its own statistics.
+
+    Args:
+        x: (batch, in_channels, height, width).
+        weight: (out_channels, in_channels / groups, kernel_h, kernel_w).
+        gamma: (out_channels,), of the batch normalisation of y.
+        beta: the same.
+        eps: what it adds to the variance.
+        scale: (in_channels,); None, the default: x as it is.
+        shift: the same.
+        relu: of what was normalised, default not.
+        stride: the convolution's, of both axes, default 1.
+        padding: its zeros on either side of both axes, default 0.
+        groups: into how many its channels are cut, default 1.
+    """
+    if torch.compiler.is_compiling():
+        made = torch.ops.torchmg.norm_conv(x, weight, gamma, beta, eps, scale, shift, relu, stride, padding, groups)
+        return Normed(*made)
+    shape = shape_of(x, weight, stride, padding, groups)
+    return Normed(*_NormConv.apply(x, weight, gamma, beta, scale, shift, eps, relu, shape))  # pyright: ignore
+
+
+def affine_act(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
+    """relu?(scale[c] y + shift[c] + add), of y and add (batch, channels, height, width)."""
+    if torch.compiler.is_compiling():
+        return torch.ops.torchmg.affine_act(y, scale, shift, add, relu)
+    return _AffineAct.apply(y, scale, shift, add, relu)  # pyright: ignore
+
+
+def plain_norm_conv(
+    x: Tensor,
+    weight: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    eps: float,
+    relu: bool,
+    shape: Shape,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Y, scale and shift of `norm_conv` by torch's own operators, differentiable any number of times."""
+    if scale is not None and shift is not None:
+        x = x * scale[:, None, None] + shift[:, None, None]
+        x = x.relu() if relu else x
+    y = F.conv2d(x, weight, None, shape.stride, (shape.pad_h, shape.pad_w), groups=shape.groups)
+    variance, mean = torch.var_mean(y, (0, 2, 3), correction=0)
+    out = gamma * (variance + eps).rsqrt()
+    return y, out, beta - mean * out
+
+
+# What both eager functions and operators do.
+
+
+def norm_conv_forward(
+    x: Tensor,
+    weight: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    eps: float,
+    relu: bool,
+    shape: Shape,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Y, scale, shift, mean and variance of `norm_conv`, without autograd."""
+    y = torch.empty(shape.outputs)
+    sums = torch.empty(2, shape.out_channels, dtype=torch.float64)
+    found = [torch.empty(shape.out_channels) for _ in range(4)]
+    count = y.numel() // shape.out_channels
+    _call("tmg_norm_conv_forward", _structure(shape), x, scale, shift, relu, weight, None, y, sums, _threads())
+    _call("tmg_norm_coefficients", shape.out_channels, count, sums, gamma, beta, eps, *found)
+    return y, found[0], found[1], found[2], found[3]
+
+
+def norm_conv_backward(
+    gy: Tensor,
+    gscale: Tensor,
+    gshift: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    gamma: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    y: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    eps: float,
+    relu: bool,
+    shape: Shape,
+    wants_x: bool,
+) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Gradients of x, weight, gamma, beta, scale, shift."""
+    ggamma, gbeta, constant, slope = (torch.empty(shape.out_channels) for _ in range(4))
+    count = y.numel() // shape.out_channels
+    gscale, gshift, gy = gscale.contiguous(), gshift.contiguous(), gy.contiguous()
+    numbers = (mean, variance, gamma, eps, gscale, gshift, ggamma, gbeta, constant, slope)
+    _call("tmg_norm_coefficients_backward", shape.out_channels, count, *numbers)
+    gx = torch.empty(shape.inputs) if wants_x or scale is not None else None
+    gweight = torch.empty(shape.weights)
+    affine = None if scale is None else torch.empty(2, shape.in_channels, dtype=torch.float64)
+    _call(
+        "tmg_norm_conv_backward", _structure(shape), x, scale, shift, relu, weight, y, gy, constant, slope, gx, gweight,
+        affine, _threads(),
+    )  # fmt: skip
+    of_scale, of_shift = (None, None) if affine is None else (affine[0].float(), affine[1].float())
+    return gx, gweight, ggamma, gbeta, of_scale, of_shift
+
+
+def affine_forward(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: bool) -> Tensor:
+    """`affine_act` without autograd."""
+    out = torch.empty(y.shape)
+    images, channels, height, width = y.shape
+    _call("tmg_affine_forward", images, channels, height * width, y, scale, shift, add, relu, out, _threads())
+    return out
+
+
+def affine_backward(
+    gout: Tensor, y: Tensor, scale: Tensor, out: Tensor | None, wants_add: bool
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Gradients of y, add, scale, shift; `out` where there is a ReLU."""
+    gout, gy = gout.contiguous(), torch.empty(y.shape)
+    images, channels, height, width = y.shape
+    gadd = torch.empty(y.shape) if wants_add and out is not None else None
+    affine = torch.empty(2, channels, dtype=torch.float64)
+    sizes = (images, channels, height * width)
+    _call("tmg_affine_backward", *sizes, y, scale, out, out is not None, gout, gy, gadd, affine, _threads())
+    return gy, (gout if out is None else gadd) if wants_add else None, affine[0].float(), affine[1].float()
+
+
+# Eagerly: autograd's functions, which cost less than operators.
+
+
+class _NormConv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        scale, shift, eps, relu, shape = rest
+        y, *found = norm_conv_forward(x, weight, gamma, beta, scale, shift, eps, relu, shape)
+        ctx.save_for_backward(x, weight, gamma, beta, scale, shift, y, found[2], found[3])
+        ctx.how = eps, relu, shape
+        ctx.mark_non_differentiable(found[2], found[3])
+        return (y, *found)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, gamma, beta, scale, shift, y, mean, variance = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again
+            return (
+                *_again(plain_norm_conv, (x, weight, gamma, beta, scale, shift), ctx.how, grads[:3]),
+                None,
+                None,
+                None,
+            )
+        eps, relu, shape = ctx.how
+        gx, *others = norm_conv_backward(
+            grads[0], grads[1], grads[2], x, weight, gamma, scale, shift, y, mean, variance, eps, relu, shape,
+            ctx.needs_input_grad[0],
+        )  # fmt: skip
+        return gx, *others, None, None, None
+
+
+class _AffineAct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: bool) -> Tensor:
+        out = affine_forward(y, scale, shift, add, relu)
+        ctx.save_for_backward(y, scale, shift, add if torch.is_tensor(add) else None, out if relu else None)
+        ctx.relu = relu
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        y, scale, shift, add, out = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_again(_plain_affine, (y, scale, shift, add), (ctx.relu,), grads), None
+        gy, gadd, of_scale, of_shift = affine_backward(grads[0], y, scale, out, ctx.needs_input_grad[3])
+        return gy, of_scale, of_shift, gadd, None
+
+
+def _plain_affine(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: bool) -> tuple[Tensor]:
+    out = y * scale[:, None, None] + shift[:, None, None]
+    out = out if add is None else out + add
+    return (out.relu() if relu else out,)
+
+
+def _again(plain: Any, inputs: tuple[Tensor | None, ...], how: Any, grads: Sequence[Tensor]) -> list[Tensor | None]:
+    """Gradients by torch's own operators, in a graph of their own."""
+    wanted = [x for x in inputs if x is not None and x.requires_grad]
+    found = iter(torch.autograd.grad(plain(*inputs, *how), wanted, grads, create_graph=True, allow_unused=True))
+    return [next(found) if x is not None and x.requires_grad else None for x in inputs]
+
+
+# The library's functions.
+
+
+@cache
+def _function(name: str) -> Any:
+    function = getattr(native.library(), name)
+    function.argtypes, function.restype = _ARGUMENTS[name], _INT
+    return function
+
+
+@lru_cache(4096)
+def _structure(shape: Shape) -> ctypes.Array[Any]:
+    return ConvShape(*shape)  # pyright: ignore
+
+
+def _call(name: str, *arguments: Any) -> None:
+    if code := _function(name)(*map(_passed, arguments)):
+        raise MemoryError(f"{name}: no memory") if code == -2 else RuntimeError(f"{name}: malformed call")
+
+
+def _passed(x: Any) -> Any:
+    if isinstance(x, Tensor):
+        return x.data_ptr()
+    return ctypes.addressof(x) if isinstance(x, ctypes.Structure) else x
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
+
+
+def shape_of(x: Tensor, weight: Tensor, stride: int, padding: Sequence[int], groups: int) -> Shape:
+    """The sizes of a convolution."""
+    images, channels, height, width = x.shape
+    out, _, kernel_h, kernel_w = weight.shape
+    return Shape(images, channels, out, groups, height, width, kernel_h, kernel_w, stride, padding[0], padding[1])

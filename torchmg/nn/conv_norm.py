@@ -1,0 +1,156 @@
+"""A convolution, its batch normalisation, and what follows: as modules, or in training as one fused computation."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
+
+from torchmg.kernels import choice, fused, fused_op  # noqa: F401 (the operators that compilers see)
+from torchmg.kernels.eager import is_plain, shape_of
+from torchmg.nn.conv import GroupedConv2d, pointwise
+
+
+class Pending(NamedTuple):
+    """A convolution's output that is not normalised yet: relu?(scale[c] y + shift[c]) is what it stands for."""
+
+    y: Tensor
+    scale: Tensor
+    shift: Tensor
+    act: bool
+
+    def value(self) -> Tensor:
+        """What it stands for."""
+        return fused.affine_act(self.y, self.scale, self.shift, None, self.act)
+
+
+def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor | Pending, *, act: bool, add: Tensor | None = None) -> Tensor:
+    """relu?(add + norm(conv(x))).
+
+    In training on the CPU, plain grouped convolutions with plain batch normalisation run fused: the same to rounding,
+    running statistics included. Whatever watches or changes either module (hooks, parametrizations, modes, transforms,
+    export) gets the modules themselves.
+
+    Args:
+        conv: any convolution.
+        norm: any normalisation.
+        x: (batch, in_channels, *spatial), or what `conv_norm_later` returned.
+        act: apply ReLU at the end.
+        add: of the result's shape.
+    """
+    y = conv_norm_later(conv, norm, x, act=act and add is None)
+    if isinstance(y, Pending):
+        return fused.affine_act(y.y, y.scale, y.shift, add, act)
+    y = y if add is None else add + y
+    return F.relu(y) if act and add is not None else y
+
+
+def conv_norm_later(conv: nn.Module, norm: nn.Module, x: Tensor | Pending, *, act: bool) -> Tensor | Pending:
+    """relu?(norm(conv(x))), which the next `conv_norm` may compute while it reads: for that alone, not to be kept."""
+    if (
+        type(conv) is GroupedConv2d
+        and isinstance(norm, nn.BatchNorm2d)
+        and conv.bias is None
+        and conv.padding_mode == "zeros"
+        and conv.dilation == (1, 1)
+        and not isinstance(conv.padding, str)
+        and conv.stride[0] == conv.stride[1]
+        and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
+    ):
+        padding = (conv.padding[0], conv.padding[1])
+        made = _fused(conv.weight, norm, x, act, conv.stride[0], padding, conv.groups)
+        if made is not None:
+            return made
+    y = norm(conv(x.value() if isinstance(x, Pending) else x))
+    return F.relu(y) if act else y
+
+
+def pointwise_norm(weight: Tensor, groups: int, norm: nn.Module, x: Tensor) -> Tensor:
+    """norm(pointwise(x, weight, groups)), with weights (out, in / groups)."""
+    if isinstance(norm, nn.BatchNorm2d) and x.dim() == 4:
+        made = _fused(weight[:, :, None, None], norm, x, False, 1, (0, 0), groups)
+        if made is not None:
+            return made.value()
+    return norm(pointwise(x, weight, groups))
+
+
+def _fused(
+    weight: Tensor,
+    norm: nn.BatchNorm2d,
+    x: Tensor | Pending,
+    act: bool,
+    stride: int,
+    padding: tuple[int, int],
+    groups: int,
+) -> Pending | None:
+    """The fused computation where it is exactly right and faster; else None."""
+    before = x if isinstance(x, Pending) else None
+    maps = x.y if isinstance(x, Pending) else x
+    gamma, beta = norm.weight, norm.bias
+    if not (norm.training and type(norm) is nn.BatchNorm2d and gamma is not None and beta is not None):
+        return None
+    if norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks or norm._backward_pre_hooks:
+        return None
+    if maps.dim() != 4 or weight.dim() != 4 or not fused.available():
+        return None
+    if not _worth(maps, weight, gamma, beta, stride, padding, groups):
+        return None
+    scale, shift, relu = (before.scale, before.shift, before.act) if before else (None, None, False)
+    made = fused.norm_conv(
+        maps, weight.contiguous(), gamma, beta, norm.eps, scale, shift, relu, stride, padding, groups
+    )
+    _track(norm, made)
+    return Pending(made.y, made.scale, made.shift, act)
+
+
+def _worth(
+    x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, stride: int, padding: tuple[int, int], groups: int
+) -> bool:
+    if torch.compiler.is_compiling():
+        return (
+            not torch.compiler.is_exporting()
+            and x.device.type == weight.device.type == "cpu"
+            and x.dtype == weight.dtype == gamma.dtype == beta.dtype == torch.float32
+            and x.is_contiguous()
+            and not torch.is_autocast_enabled("cpu")
+            and _constant_small(weight.shape[1], weight.shape[0] // groups, weight.shape[2], weight.shape[3])
+        )
+    if _has_any_global_hook() or not (is_plain(x, weight, gamma, beta) and x.is_contiguous()):
+        return False
+    shape = shape_of(x, weight, (stride, stride), padding, groups)
+    if shape is None or shape.outputs[0] * shape.outputs[2] * shape.outputs[3] < 2:
+        return False
+    in_group, out_group = weight.shape[1], weight.shape[0] // groups
+    if not _small(in_group, out_group, (weight.shape[2], weight.shape[3])):
+        return False
+    grouped = groups > 1 and shape.group_size > 1
+    return not grouped or choice.choose(shape, threads=torch.get_num_threads(), gradients=True) == "native"
+
+
+def _small(in_group: int, out_group: int, kernel: tuple[int, int]) -> bool:
+    """Whether what is saved in passes over feature maps outweighs what torch's own convolutions do better."""
+    if choice.pin() is not None:
+        return choice.pin() == "native"
+    return max(in_group, out_group) <= (32 if kernel == (1, 1) else 16)
+
+
+@torch.compiler.assume_constant_result
+def _constant_small(in_group: int, out_group: int, kernel_h: int, kernel_w: int) -> bool:
+    return _small(in_group, out_group, (kernel_h, kernel_w))
+
+
+@torch.no_grad()
+def _track(norm: nn.BatchNorm2d, made: fused.Normed) -> None:
+    """Update running statistics as `nn.BatchNorm2d` does."""
+    mean, variance = norm.running_mean, norm.running_var
+    if not norm.track_running_stats or mean is None or variance is None:
+        return
+    count = made.y.shape[0] * made.y.shape[2] * made.y.shape[3]
+    share: float | Tensor | None = norm.momentum
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+        share = 1 / norm.num_batches_tracked.float() if share is None else share
+    share = 0.0 if share is None else share
+    mean.lerp_(made.mean, share)
+    variance.lerp_(made.variance * (count / (count - 1)), share)
