@@ -118,7 +118,7 @@ def _worth(
         )
     if _has_any_global_hook() or not (is_plain(x, weight, gamma, beta) and x.is_contiguous()):
         return False
-    shape = shape_of(x, weight, (stride, stride), padding, groups)
+    shape = shape_of(x.shape, weight.shape, (stride, stride), padding, groups)
     if shape is None or shape.outputs[0] * shape.outputs[2] * shape.outputs[3] < 2:
         return False
     in_group, out_group = weight.shape[1], weight.shape[0] // groups
