@@ -11,7 +11,7 @@ from torchmg.inference.program import Kind, Op, Plane
 
 TORCH_CHANNELS = 256
 """Dense convolutions of so many input channels are left to torch: their weights outgrow the caches."""
-TORCH_WEIGHTS = 65536
+TORCH_WEIGHTS = 524288
 """Linear maps of more weights are left to torch, which reads them once for the whole batch."""
 
 Shapes = dict[int, tuple[int, ...] | None]

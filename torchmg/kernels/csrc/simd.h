@@ -37,8 +37,14 @@ TMG_INLINE void store(float *p, vec v) { *reinterpret_cast<vec_at *>(p) = v; }
 TMG_INLINE ivec load_mask(const int32_t *p) { return *reinterpret_cast<const ivec_at *>(p); }
 TMG_INLINE vec broadcast(float x) { return vec{} + x; }
 TMG_INLINE vec masked(vec v, ivec m) { return reinterpret_cast<vec>(reinterpret_cast<ivec>(v) & m); }
-TMG_INLINE vec maximum(vec a, vec b) { return a > b ? a : b; }
-TMG_INLINE vec minimum(vec a, vec b) { return a < b ? a : b; }
+template <class V>
+TMG_INLINE V maximum(V a, V b) {
+  return a > b ? a : b;
+}
+template <class V>
+TMG_INLINE V minimum(V a, V b) {
+  return a < b ? a : b;
+}
 
 // The first n < W floats, zeros behind them.
 TMG_INLINE vec load_part(const float *p, int n) {

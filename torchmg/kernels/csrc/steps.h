@@ -2,37 +2,14 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
+#include "depthwise.h"
 #include "program.h"
 #include "tile.h"
 
 namespace TMG_NS {
 
 using namespace tmg;
-
-__attribute__((noinline)) inline vec other_act(vec x, int act) {
-  switch (act) {
-    case RELU6: return minimum(maximum(x, vec{}), broadcast(6));
-    case HARDSIGMOID: return minimum(maximum(x + 3.0f, vec{}), broadcast(6)) * (1.0f / 6);
-    case HARDSWISH: return x * minimum(maximum(x + 3.0f, vec{}), broadcast(6)) * (1.0f / 6);
-  }
-  float lanes[W];
-  store(lanes, x);
-  for (float &v : lanes) {
-    if (act == GELU)
-      v = 0.5f * v * (1 + std::erf(v * 0.70710678f));
-    else
-      v = (act == SILU ? v : 1.0f) / (1 + std::exp(-v));
-  }
-  return load(lanes);
-}
-
-TMG_INLINE vec activated(vec x, int act) {
-  if (act == NONE) return x;
-  if (act == RELU) return maximum(x, vec{});
-  return other_act(x, act);
-}
 
 // A tensor as one part sees it: the first pixel of a channel.
 struct View {
@@ -141,6 +118,19 @@ inline void conv(const Program &program, const Step &step, int part, const Place
   // Strips of pixels whose inputs stay in the first cache while all outputs of their group are made, unless it is the
   // weights that would have to be read again.
   const int inputs = std::max(1, step.rows / (step.op.kernel_h * step.op.kernel_w));
+  if (const auto by_rows = flat && inputs == 1 ? depthwise(step.op.kernel_h, step.op.kernel_w) : nullptr) {
+    for (int i = step.first_block[part]; i < end; ++i)
+      for (int o = 0; o < step.blocks[i].count; ++o) {
+        const Block &block = step.blocks[i];
+        const int c = block.out + o;
+        DepthwiseCall call{in.channel(block.in), step.weights.data() + block.weight + o, block.count, step.bias[c],
+                           add0 ? add0.channel(c) : nullptr, add1 ? add1.channel(c) : nullptr, out.channel(c),
+                           to.row, to.height, to.width, step.op.act};
+        by_rows(call);
+        clear_ends(out, c);
+      }
+    return;
+  }
   for (int i = step.first_block[part]; i < end;) {
     int stop = i;
     int64_t weights = 0;
@@ -256,18 +246,13 @@ TMG_INLINE void each(const View &in, const View &other, const View &out, const S
   }
 }
 
+// Padding is zero, so it may be added.
 inline float mean(const View &in, int c) {
   const Layout &l = *in.layout;
   const float *x = in.channel(c);
-  float total = 0;
-  for (int y = 0; y < l.height; ++y, x += l.row) {
-    vec s{};
-    int i = 0;
-    for (; i + W <= l.width; i += W) s += load(x + i);
-    if (i < l.width) s += load_part(x + i, l.width - i);
-    total += sum(s);
-  }
-  return total / (float(l.height) * l.width);
+  vec total{};
+  for (int p = 0; p < l.span; p += W) total += load(x + p);
+  return sum(total) / (float(l.height) * l.width);
 }
 
 inline float dot(const float *a, const float *b, int n) {
