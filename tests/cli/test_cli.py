@@ -228,6 +228,9 @@ def test_train_eval_and_train_again(capsys: pytest.CaptureFixture[str], monkeypa
     assert len(Path("eval.csv").read_text().splitlines()) == 3
     assert main(["eval", str(folder)], monkeypatch) == 0
     assert "test" in capsys.readouterr().out
+    assert main(["eval", str(folder), "--fast", "--json"], monkeypatch) == 0
+    for row in rows(capsys.readouterr().out):
+        assert row["loss (nats)"] == pytest.approx(record[f"{row['split']}_loss"], abs=1e-5)
 
     assert main(["train", f"--resume={folder}", "--lr", "0.5"], monkeypatch) == 2
     assert "lr 0.25 (you asked for 0.5)" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import tyro
 
 from torchmg.cli.output import Output
 from torchmg.cli.place import Place
+from torchmg.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,15 @@ class Arguments:
     place: Annotated[Place, tyro.conf.OmitArgPrefixes] = field(default_factory=Place)
     batch_size: int | None = None
     """Samples at once (default: as many as suit the task)."""
+    fast: bool = False
+    """Evaluate the network optimised for inference on the CPU (torchmg.optimize): the same to rounding, in float32."""
     output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluate a run."""
     args = tyro.cli(Arguments, args=arguments, prog="torchmg eval")
+    from torchmg.inference.optimized import optimize
     from torchmg.tables import Table
     from torchmg.train.engine import pick_device
     from torchmg.train.evaluate import evaluate
@@ -40,7 +44,11 @@ def main(arguments: Sequence[str]) -> int:
     model = model_for(recipe, data)
     run.read_weights(model)
     model.to(device)
-    last = recipe.layout != "channels_first"
+    last = recipe.layout != "channels_first" and not args.fast
+    if args.fast:
+        if device.type != "cpu":
+            raise UsageError(f"--fast is for the CPU, the run is evaluated on {device}. Add --device cpu.")
+        model = optimize(model, input=data.shape)
     how: dict[str, Any] = {"batch_size": args.batch_size, "channels_last": last, "precision": recipe.precision}
     splits: tuple[Literal["train", "test"], ...] = ("train", "test")
     found = {split: evaluate(model, data, split, **how) for split in splits}
