@@ -1,7 +1,7 @@
 """A convolution, its batch normalisation, and what follows: as modules, or in training as one fused computation."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from torch.nn.modules.module import _has_any_global_hook
 from torchmg.kernels import choice, fused, fused_op  # noqa: F401 (the operators that compilers see)
 from torchmg.kernels.eager import is_plain, shape_of
 from torchmg.nn.conv import GroupedConv2d, pointwise
+
+Act = bool | nn.Module
+"""An activation, or whether a ReLU is one."""
 
 
 class Pending(NamedTuple):
@@ -31,7 +34,7 @@ def conv_norm(
     norm: nn.Module,
     x: Tensor | Pending,
     *,
-    act: bool,
+    act: Act,
     add: Tensor | None = None,
     after: Tensor | None = None,
 ) -> Tensor:
@@ -45,20 +48,19 @@ def conv_norm(
         conv: any convolution.
         norm: any normalisation.
         x: (batch, in_channels, *spatial), or what `conv_norm_later` returned.
-        act: apply ReLU at the end.
+        act: whether a ReLU follows, or the activation that does.
         add: of the result's shape, before the activation.
         after: the same, after it.
     """
-    y = conv_norm_later(conv, norm, x, act=act and add is None)
-    if isinstance(y, Pending):
-        return _ended(y, add, after, act)
-    y = y if add is None else add + y
-    y = F.relu(y) if act and add is not None else y
+    y = conv_norm_later(conv, norm, x, act=act if add is None else False)
+    if isinstance(y, Pending) and (act is False or _is_relu(act)):
+        return _ended(y, add, after, act is not False)
+    y = value_of(y) if add is None else _activated(act, add + value_of(y))
     return y if after is None else after + y
 
 
 def conv_norm_later(
-    conv: nn.Module, norm: nn.Module, x: Tensor | Pending, *, act: bool, minuend: Tensor | None = None
+    conv: nn.Module, norm: nn.Module, x: Tensor | Pending, *, act: Act, minuend: Tensor | None = None
 ) -> Tensor | Pending:
     """relu?(norm(conv(x))), which the next `conv_norm` may compute while it reads: for that alone, not to be kept.
 
@@ -75,12 +77,31 @@ def conv_norm_later(
         and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
     ):
         padding = (conv.padding[0], conv.padding[1])
-        made = _fused(conv.weight, norm, x, act, conv.stride[0], padding, conv.groups, minuend)
+        relu = _is_relu(act)
+        made = _fused(conv.weight, norm, x, relu, conv.stride[0], padding, conv.groups, minuend)
         if made is not None:
-            return made
+            return made if relu else _activated(act, made)
     y = conv(x.value() if isinstance(x, Pending) else x)
     y = norm(y if minuend is None else minuend - y)
-    return F.relu(y) if act else y
+    return _activated(act, y)
+
+
+def _is_relu(act: Act) -> bool:
+    """Whether it is a ReLU that nothing watches."""
+    if isinstance(act, bool):
+        return act
+    hooked = act._forward_hooks or act._forward_pre_hooks or act._backward_hooks or act._backward_pre_hooks
+    return type(act) is nn.ReLU and not hooked
+
+
+@overload
+def _activated(act: Act, y: Tensor) -> Tensor: ...
+@overload
+def _activated(act: Act, y: Tensor | Pending) -> Tensor | Pending: ...
+def _activated(act: Act, y: Tensor | Pending) -> Tensor | Pending:
+    if act is False:
+        return y
+    return F.relu(value_of(y)) if act is True else act(value_of(y))
 
 
 def value_of(x: Tensor | Pending) -> Tensor:

@@ -31,13 +31,7 @@ class ConvNormAct(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Apply one after the other, and what has been appended."""
         conv, norm, *later = self
-        relu = bool(later) and _is_bare_relu(later[0])
-        y = conv_norm(conv, norm, input, act=relu)
-        for module in later[relu:]:
+        y = conv_norm(conv, norm, input, act=later[0] if later else False)
+        for module in later[1:]:
             y = module(y)
         return y
-
-
-def _is_bare_relu(module: nn.Module) -> bool:
-    hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return type(module) is nn.ReLU and not hooked

@@ -124,11 +124,11 @@ class DataFeature(nn.Module):
     def step(self, i: int, u: Tensor, f: Tensor) -> Tensor:
         """Smoothing step i, counted from 0."""
         data_map, feature_map = _at(self.data_maps, i), _at(self.feature_maps, i)
-        r = conv_norm_later(data_map, _at(self.data_norms, i), u, act=True, minuend=f)
+        r = conv_norm_later(data_map, _at(self.data_norms, i), u, act=self.act, minuend=f)
         norm = _at(self.feature_norms, i)
         if isinstance(feature_map, PolynomialFeature | AdjointFeature):
             return u + self.act(norm(feature_map(value_of(r), data_map)))
-        return conv_norm(feature_map, norm, r, act=True, after=u)
+        return conv_norm(feature_map, norm, r, act=self.act, after=u)
 
     def uses(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
         """The smoothing steps in order, (u, f) -> u each."""
