@@ -4,8 +4,7 @@ Batch normalisation in training is an affine map of each channel, whose coeffici
 convolution puts out. So the convolution sums while its output is in the cache, and whoever reads that output applies
 the map: nothing else ever passes over feature maps. Backward, what statistics put on every pixel is affine too.
 
-`norm_conv` and `affine_act` are for ordinary contiguous float32 tensors of the CPU and need the native library; ask
-`serves` first. `torch.compile` gets the operators `torchmg::norm_conv` and `torchmg::affine_act`.
+Both are for ordinary contiguous float32 tensors of the CPU, where `available`; `torch.compile` gets operators.
 """
 
 import ctypes
@@ -86,12 +85,8 @@ def norm_conv(
     return Normed(*_NormConv.apply(x, weight, gamma, beta, scale, shift, add, eps, relu, shape))  # pyright: ignore
 
 
-class End(IntEnum):
-    """What `affine_act` does with a ReLU: none, over all, or before it adds."""
-
-    NONE = 0
-    LAST = 1
-    BEFORE_ADD = 2
+End = IntEnum("End", ["NONE", "LAST", "BEFORE_ADD"], start=0)
+"""Where `affine_act` has a ReLU: nowhere, over all, or before it adds."""
 
 
 def affine_act(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None = None, relu: int = End.NONE) -> Tensor:
