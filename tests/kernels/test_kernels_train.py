@@ -98,7 +98,7 @@ def test_fused_operator_is_the_plain_formula(shape: Shape, seed: int, prologue: 
     padding = (shape.pad_h, shape.pad_w)
     found = fused.norm_conv(x, w, gamma, beta, 0.1, scale, shift, acts, shape.stride, padding, shape.groups)
     a, b, c, d = double[:4]
-    wanted = fused.plain_norm_conv(a, b, c, d, exact_scale, exact_shift, 0.1, acts, shape)
+    wanted = fused.plain_norm_conv(a, b, c, d, exact_scale, exact_shift, None, 0.1, acts, shape)
     near(found.mean, wanted[0].mean((0, 2, 3)))
     near(found.variance, wanted[0].var((0, 2, 3), correction=0))
     for one, other in zip(found[:3], wanted, strict=True):
@@ -137,7 +137,7 @@ def test_second_derivatives() -> None:
 
     def penalty(plain: bool) -> Tensor:
         if plain:
-            y, scale, shift = fused.plain_norm_conv(x, w, gamma, beta, None, None, 1e-3, False, shape)
+            y, scale, shift = fused.plain_norm_conv(x, w, gamma, beta, None, None, None, 1e-3, False, shape)
             out = (y * scale[:, None, None] + shift[:, None, None]).relu()
         else:
             y, scale, shift, *_ = fused.norm_conv(x, w, gamma, beta, 1e-3, padding=(1, 1), groups=2)
@@ -159,8 +159,8 @@ def test_threads_change_no_bit() -> None:
             y, gx, gw = poisoned(*shape.outputs), poisoned(*shape.inputs), poisoned(*shape.weights)
             sums = poisoned(2, shape.out_channels, dtype=torch.float64)
             affine = poisoned(2, shape.in_channels, dtype=torch.float64)
-            forward = (x, scale, shift, 1, w, None, y, sums)
-            backward = (x, scale, shift, 1, w, y, gy, constant, slope, gx, gw, affine)
+            forward = (x, scale, shift, 1, w, None, None, y, sums)
+            backward = (x, scale, shift, 1, w, y, gy, constant, slope, gx, gw, affine, None)
             assert call("tmg_norm_conv_forward", shape, *forward, threads=threads) == 0
             assert call("tmg_norm_conv_backward", shape, *backward, threads=threads) == 0
             results.append((y, sums, gx, gw, affine))

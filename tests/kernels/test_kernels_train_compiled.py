@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchmg.kernels import fused
 from torchmg.kernels.choice import pinned
+from torchmg.kernels.fused import End
 from torchmg.nn.conv import GroupedConv2d
 from torchmg.nn.conv_norm import conv_norm, conv_norm_later
 
@@ -19,11 +20,12 @@ def test_operators_for_compilers() -> None:
     x, w = torch.randn(2, 8, 5, 6, requires_grad=True), torch.randn(8, 2, 3, 3, requires_grad=True)
     gamma, beta, scale, shift = (torch.rand(8).requires_grad_() for _ in range(4))
     tests = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic", "test_autograd_registration")
-    for affine in [(None, None), (scale, shift)]:
-        how = (x, w, gamma, beta, 1e-3, *affine, affine[0] is not None, 1, (1, 1), 4)
+    addend = torch.randn(2, 8, 5, 6, requires_grad=True)
+    for affine, add in [((None, None), addend), ((scale, shift), None), ((scale, shift), addend)]:
+        how = (x, w, gamma, beta, *affine, add, 1e-3, affine[0] is not None, 1, (1, 1), 4)
         torch.library.opcheck(torch.ops.torchmg.norm_conv.default, how, test_utils=tests, atol=1e-4, rtol=1e-4)
-    for add in (None, x):
-        how = (torch.randn(2, 8, 5, 6, requires_grad=True), scale, shift, add, True)
+    for add, relu in [(None, End.LAST), (x, End.LAST), (x, End.BEFORE_ADD), (x, End.NONE)]:
+        how = (torch.randn(2, 8, 5, 6, requires_grad=True), scale, shift, add, int(relu))
         torch.library.opcheck(torch.ops.torchmg.affine_act.default, how, test_utils=tests)
 
 
@@ -34,7 +36,9 @@ def test_compiled_block_is_the_eager_one() -> None:
     x = torch.randn(2, 16, 5, 6)
 
     def run(m: nn.ModuleList) -> Tensor:
-        return conv_norm(m[2], m[3], conv_norm_later(m[0], m[1], x, act=True), act=True, add=x)
+        y = conv_norm(m[2], m[3], conv_norm_later(m[0], m[1], x, act=True), act=True, add=x)
+        r = conv_norm_later(m[0], m[1], y, act=True, minuend=x)
+        return conv_norm(m[2], m[3], r, act=True, after=y)
 
     found = []
     with pinned("native"):

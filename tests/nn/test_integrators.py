@@ -13,7 +13,7 @@ from torch import nn
 from tests.nn.expansion import jacobian
 from torchmg.errors import ShapeError, UsageError
 from torchmg.nn.certified import certify
-from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.coupling import Full, Pointwise
 from torchmg.nn.integrators import Hamiltonian, HamiltonianStep, Leapfrog
 from torchmg.nn.smoothers import SymmetricSmoother

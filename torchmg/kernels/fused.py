@@ -4,12 +4,12 @@ Batch normalisation in training is an affine map of each channel, whose coeffici
 convolution puts out. So the convolution sums while its output is in the cache, and whoever reads that output applies
 the map: nothing else ever passes over feature maps. Backward, what statistics put on every pixel is affine too.
 
-`norm_conv` and `affine_act` are for ordinary contiguous float32 tensors of the CPU and need the native library; ask
-`serves` first. `torch.compile` gets the operators `torchmg::norm_conv` and `torchmg::affine_act`.
+Both are for ordinary contiguous float32 tensors of the CPU, where `available`; `torch.compile` gets operators.
 """
 
 import ctypes
 from collections.abc import Sequence
+from enum import IntEnum
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -22,12 +22,12 @@ from torchmg.kernels.shape import ConvShape, Shape
 
 _POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_double
 _ARGUMENTS: dict[str, list[Any]] = {
-    "tmg_norm_conv_forward": [_POINTER] * 4 + [_INT] + [_POINTER] * 4 + [_INT],
-    "tmg_norm_conv_backward": [_POINTER] * 4 + [_INT] + [_POINTER] * 8 + [_INT],
+    "tmg_norm_conv_forward": [_POINTER] * 4 + [_INT] + [_POINTER] * 5 + [_INT],
+    "tmg_norm_conv_backward": [_POINTER] * 4 + [_INT] + [_POINTER] * 9 + [_INT],
     "tmg_norm_coefficients": [_INT, _LONG] + [_POINTER] * 3 + [_DOUBLE] + [_POINTER] * 4,
     "tmg_norm_coefficients_backward": [_INT, _LONG] + [_POINTER] * 3 + [_DOUBLE] + [_POINTER] * 6,
     "tmg_affine_forward": [_INT, _INT, _LONG] + [_POINTER] * 4 + [_INT, _POINTER, _INT],
-    "tmg_affine_backward": [_INT, _INT, _LONG] + [_POINTER] * 3 + [_INT] + [_POINTER] * 4 + [_INT],
+    "tmg_affine_backward": [_INT, _INT, _LONG] + [_POINTER] * 4 + [_INT] + [_POINTER] * 4 + [_INT],
 }
 
 
@@ -60,8 +60,9 @@ def norm_conv(
     stride: int = 1,
     padding: Sequence[int] = (0, 0),
     groups: int = 1,
+    add: Tensor | None = None,
 ) -> Normed:
-    """Y = conv(relu?(scale x + shift)) and the map that normalises y by its own statistics.
+    """Y = conv(relu?(scale x + shift)) + add and the map that normalises y by its own statistics.
 
     Args:
         x: (batch, in_channels, height, width).
@@ -75,16 +76,22 @@ def norm_conv(
         stride: the convolution's, of both axes, default 1.
         padding: its zeros on either side of both axes, default 0.
         groups: into how many its channels are cut, default 1.
+        add: of y's shape, default none. With the weights' negative, y is what the convolution leaves of it.
     """
     if torch.compiler.is_compiling():
-        made = torch.ops.torchmg.norm_conv(x, weight, gamma, beta, eps, scale, shift, relu, stride, padding, groups)
-        return Normed(*made)
+        how = eps, relu, stride, padding, groups
+        return Normed(*torch.ops.torchmg.norm_conv(x, weight, gamma, beta, scale, shift, add, *how))
     shape = shape_of(x, weight, stride, padding, groups)
-    return Normed(*_NormConv.apply(x, weight, gamma, beta, scale, shift, eps, relu, shape))  # pyright: ignore
+    return Normed(*_NormConv.apply(x, weight, gamma, beta, scale, shift, add, eps, relu, shape))  # pyright: ignore
 
 
-def affine_act(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
-    """relu?(scale[c] y + shift[c] + add), of y and add (batch, channels, height, width)."""
+End = IntEnum("End", ["NONE", "LAST", "BEFORE_ADD"], start=0)
+"""Where `affine_act` has a ReLU: nowhere, over all, or before it adds."""
+
+
+def affine_act(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None = None, relu: int = End.NONE) -> Tensor:
+    """scale[c] y + shift[c] + add, of y and add (batch, channels, height, width), with a ReLU where `End` says."""
+    relu = int(relu)
     if torch.compiler.is_compiling():
         return torch.ops.torchmg.affine_act(y, scale, shift, add, relu)
     return _AffineAct.apply(y, scale, shift, add, relu)  # pyright: ignore
@@ -97,6 +104,7 @@ def plain_norm_conv(
     beta: Tensor,
     scale: Tensor | None,
     shift: Tensor | None,
+    add: Tensor | None,
     eps: float,
     relu: bool,
     shape: Shape,
@@ -106,6 +114,7 @@ def plain_norm_conv(
         x = x * scale[:, None, None] + shift[:, None, None]
         x = x.relu() if relu else x
     y = F.conv2d(x, weight, None, shape.stride, (shape.pad_h, shape.pad_w), groups=shape.groups)
+    y = y if add is None else y + add
     variance, mean = torch.var_mean(y, (0, 2, 3), correction=0)
     out = gamma * (variance + eps).rsqrt()
     return y, out, beta - mean * out
@@ -121,6 +130,7 @@ def norm_conv_forward(
     beta: Tensor,
     scale: Tensor | None,
     shift: Tensor | None,
+    add: Tensor | None,
     eps: float,
     relu: bool,
     shape: Shape,
@@ -130,7 +140,7 @@ def norm_conv_forward(
     sums = torch.empty(2, shape.out_channels, dtype=torch.float64)
     found = [torch.empty(shape.out_channels) for _ in range(4)]
     count = y.numel() // shape.out_channels
-    _call("tmg_norm_conv_forward", _structure(shape), x, scale, shift, relu, weight, None, y, sums, _threads())
+    _call("tmg_norm_conv_forward", _structure(shape), x, scale, shift, relu, weight, None, add, y, sums, _threads())
     _call("tmg_norm_coefficients", shape.out_channels, count, sums, gamma, beta, eps, *found)
     return y, found[0], found[1], found[2], found[3]
 
@@ -151,25 +161,26 @@ def norm_conv_backward(
     relu: bool,
     shape: Shape,
     wants_x: bool,
-) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Gradients of x, weight, gamma, beta, scale, shift."""
+    wants_add: bool,
+) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of x, weight, gamma, beta, scale, shift, add."""
     ggamma, gbeta, constant, slope = (torch.empty(shape.out_channels) for _ in range(4))
     count = y.numel() // shape.out_channels
     gscale, gshift, gy = gscale.contiguous(), gshift.contiguous(), gy.contiguous()
     numbers = (mean, variance, gamma, eps, gscale, gshift, ggamma, gbeta, constant, slope)
     _call("tmg_norm_coefficients_backward", shape.out_channels, count, *numbers)
     gx = torch.empty(shape.inputs) if wants_x or scale is not None else None
-    gweight = torch.empty(shape.weights)
+    gweight, gadd = torch.empty(shape.weights), torch.empty(shape.outputs) if wants_add else None
     affine = None if scale is None else torch.empty(2, shape.in_channels, dtype=torch.float64)
     _call(
         "tmg_norm_conv_backward", _structure(shape), x, scale, shift, relu, weight, y, gy, constant, slope, gx, gweight,
-        affine, _threads(),
+        affine, gadd, _threads(),
     )  # fmt: skip
     of_scale, of_shift = (None, None) if affine is None else (affine[0].float(), affine[1].float())
-    return gx, gweight, ggamma, gbeta, of_scale, of_shift
+    return gx, gweight, ggamma, gbeta, of_scale, of_shift, gadd
 
 
-def affine_forward(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: bool) -> Tensor:
+def affine_forward(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: int) -> Tensor:
     """`affine_act` without autograd."""
     out = torch.empty(y.shape)
     images, channels, height, width = y.shape
@@ -178,15 +189,15 @@ def affine_forward(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, 
 
 
 def affine_backward(
-    gout: Tensor, y: Tensor, scale: Tensor, out: Tensor | None, wants_add: bool
+    gout: Tensor, y: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None, relu: int, wants_add: bool
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-    """Gradients of y, add, scale, shift; `out` where there is a ReLU."""
+    """Gradients of y, add, scale, shift; `out` where the ReLU is over all."""
     gout, gy = gout.contiguous(), torch.empty(y.shape)
     images, channels, height, width = y.shape
     gadd = torch.empty(y.shape) if wants_add and out is not None else None
     affine = torch.empty(2, channels, dtype=torch.float64)
     sizes = (images, channels, height * width)
-    _call("tmg_affine_backward", *sizes, y, scale, out, out is not None, gout, gy, gadd, affine, _threads())
+    _call("tmg_affine_backward", *sizes, y, scale, shift, out, relu, gout, gy, gadd, affine, _threads())
     return gy, (gout if out is None else gadd) if wants_add else None, affine[0].float(), affine[1].float()
 
 
@@ -196,36 +207,32 @@ def affine_backward(
 class _NormConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-        scale, shift, eps, relu, shape = rest
-        y, *found = norm_conv_forward(x, weight, gamma, beta, scale, shift, eps, relu, shape)
-        ctx.save_for_backward(x, weight, gamma, beta, scale, shift, y, found[2], found[3])
+        scale, shift, add, eps, relu, shape = rest
+        y, *found = norm_conv_forward(x, weight, gamma, beta, scale, shift, add, eps, relu, shape)
+        ctx.save_for_backward(x, weight, gamma, beta, scale, shift, add, y, found[2], found[3])
         ctx.how = eps, relu, shape
         ctx.mark_non_differentiable(found[2], found[3])
         return (y, *found)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, gamma, beta, scale, shift, y, mean, variance = ctx.saved_tensors
+        x, weight, gamma, beta, scale, shift, add, y, mean, variance = ctx.saved_tensors
         if torch.is_grad_enabled():  # to be differentiated again
-            return (
-                *_again(plain_norm_conv, (x, weight, gamma, beta, scale, shift), ctx.how, grads[:3]),
-                None,
-                None,
-                None,
-            )
+            inputs = (x, weight, gamma, beta, scale, shift, add)
+            return *_again(plain_norm_conv, inputs, ctx.how, grads[:3]), None, None, None
         eps, relu, shape = ctx.how
         gx, *others = norm_conv_backward(
             grads[0], grads[1], grads[2], x, weight, gamma, scale, shift, y, mean, variance, eps, relu, shape,
-            ctx.needs_input_grad[0],
+            ctx.needs_input_grad[0], ctx.needs_input_grad[6],
         )  # fmt: skip
         return gx, *others, None, None, None
 
 
 class _AffineAct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: bool) -> Tensor:
+    def forward(ctx: Any, y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: int) -> Tensor:
         out = affine_forward(y, scale, shift, add, relu)
-        ctx.save_for_backward(y, scale, shift, add if torch.is_tensor(add) else None, out if relu else None)
+        ctx.save_for_backward(y, scale, shift, add, out if relu == End.LAST else None)
         ctx.relu = relu
         return out
 
@@ -234,14 +241,16 @@ class _AffineAct(torch.autograd.Function):
         y, scale, shift, add, out = ctx.saved_tensors
         if torch.is_grad_enabled():
             return *_again(_plain_affine, (y, scale, shift, add), (ctx.relu,), grads), None
-        gy, gadd, of_scale, of_shift = affine_backward(grads[0], y, scale, out, ctx.needs_input_grad[3])
+        wants_add = ctx.needs_input_grad[3]
+        gy, gadd, of_scale, of_shift = affine_backward(grads[0], y, scale, shift, out, ctx.relu, wants_add)
         return gy, of_scale, of_shift, gadd, None
 
 
-def _plain_affine(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: bool) -> tuple[Tensor]:
+def _plain_affine(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: int) -> tuple[Tensor]:
     out = y * scale[:, None, None] + shift[:, None, None]
+    out = out.relu() if relu == End.BEFORE_ADD else out
     out = out if add is None else out + add
-    return (out.relu() if relu else out,)
+    return (out.relu() if relu == End.LAST else out,)
 
 
 def _again(plain: Any, inputs: tuple[Tensor | None, ...], how: Any, grads: Sequence[Tensor]) -> list[Tensor | None]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torchmg.kernels.build import LIBRARY
 
-VERSION = 1
+VERSION = 2
 """What `tmg_version` of a library must return; it changes with every change of the C interface."""
 
 REBUILD = "python -m torchmg.kernels.build"

@@ -21,7 +21,8 @@ from torchmg.models.resnet import ResNet
 from torchmg.models.resnet_cifar import stage_plan
 from torchmg.models.resnet_imagenet import BLOCKS, REDUCTION, Stem, stage_widths
 from torchmg.models.sizes import check_sizes
-from torchmg.nn.conv import ConvBuilder, ConvNormAct
+from torchmg.nn.conv import ConvBuilder
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.coupling import Evaluation, PointwisePart, conv_builder
 
 Images = Literal["small", "imagenet"]

@@ -16,7 +16,7 @@ from torchmg.errors import UsageError
 from torchmg.hierarchy import check_choice
 from torchmg.models.options import GraphConvName, GraphOf
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
-from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.edge_conv import DiffConv, EdgeConv, GraphMGIC
 from torchmg.nn.knn import NeighbourGraph, check_cloud, edge_directions
 from torchmg.nn.mgic import MGICOptions, Part

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torchmg.errors import ShapeError, UsageError
 from torchmg.models.resnet import Staged
 from torchmg.models.sizes import FeatureInfo, check_sizes
-from torchmg.nn.conv import ConvNormAct, check_input, grouped_conv
+from torchmg.nn.conv import check_input, grouped_conv
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.ghost import GhostBottleneck
 from torchmg.nn.inverted_residual import InvertedResidual
 from torchmg.nn.mgic import MGICBlock, MGICOptions, Part

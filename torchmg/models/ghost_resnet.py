@@ -17,7 +17,7 @@ from torchmg.models.resnet import ResNet
 from torchmg.models.resnet_cifar import stage_plan
 from torchmg.models.resnet_imagenet import BLOCKS, REDUCTION, Stem, stage_widths
 from torchmg.models.sizes import check_sizes
-from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.ghost import Ghost
 
 CHEAP = 3

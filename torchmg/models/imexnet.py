@@ -18,7 +18,7 @@ from torchmg.hierarchy import CouplingName
 from torchmg.models.pde_steps import EXPLICIT, CouplingOptions, DiffusionOptions, StepOptions, time_steps
 from torchmg.models.resnet import Staged
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
-from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.coupling import channel_coupling
 from torchmg.nn.diffusion import ImplicitDiffusion
 from torchmg.nn.imexnet import IMEXnetCodeStep

@@ -19,7 +19,8 @@ from torchmg.errors import UsageError
 from torchmg.hierarchy import GridInit, GridTransferKind, NormUses, Share, divisors
 from torchmg.models.classifier import Classifies
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
-from torchmg.nn.conv import ConvNormAct, check_input
+from torchmg.nn.conv import check_input
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.cycle import descend
 from torchmg.nn.grid import GridRestriction
 from torchmg.nn.mgic import Part

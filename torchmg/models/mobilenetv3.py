@@ -21,7 +21,7 @@ from torchmg.models.classifier import Classifies
 from torchmg.models.options import Activation, HeadScale, MobilePreset, SELevels
 from torchmg.models.resnet import Staged
 from torchmg.models.sizes import FeatureInfo, check_sizes
-from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.inverted_residual import InvertedResidual
 from torchmg.nn.mgic import MGICBlock, MGICOptions, Part
 from torchmg.nn.shortcut import LightShortcut

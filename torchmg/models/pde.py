@@ -22,7 +22,7 @@ from torchmg.models.options import Dynamics, PDEPreset
 from torchmg.models.pde_steps import CouplingOptions, DiffusionOptions, StepOptions, time_steps
 from torchmg.models.resnet import Staged
 from torchmg.models.sizes import FeatureInfo, check_sizes, scaled
-from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.mgic import Part
 
 PLANS = MappingProxyType(

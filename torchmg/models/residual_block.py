@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from torchmg.hierarchy import check_choice
 from torchmg.models.options import ActOrder
-from torchmg.nn.conv import ConvBuilder, ConvNormAct, grouped_conv
+from torchmg.nn.conv import ConvBuilder, grouped_conv
+from torchmg.nn.conv_norm_act import ConvNormAct
 
 EXPANSION = 4
 """Width of the tensor over that of a bottleneck's middle (He et al. 2016)."""

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torchmg.hierarchy import ShortcutKind
 from torchmg.models.classifier import Classifies
 from torchmg.models.sizes import FeatureInfo
-from torchmg.nn.conv import ConvNormAct, check_input
+from torchmg.nn.conv import check_input
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.mgic import MGICBlock, MGICOptions, Part
 from torchmg.nn.relax import RelaxationName
 from torchmg.nn.shortcut import LightShortcut

@@ -19,7 +19,7 @@ from torchmg.models.presets import preset_options
 from torchmg.models.residual_block import basic_block
 from torchmg.models.resnet import ResNet, mgic_stages
 from torchmg.models.sizes import check_sizes, scaled
-from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.mgic import MGICOptions
 
 

@@ -13,7 +13,7 @@ from torchmg.models.dilation import dilate
 from torchmg.models.mobilenetv3 import MGICMobileOptions, Size, mgic_mobilenetv3, mobilenetv3
 from torchmg.models.resnet_imagenet import MGICResNetOptions, mgic_resnet, resnet
 from torchmg.models.sizes import FeatureInfo, check_sizes
-from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.mgic import Part
 
 HeadName = Literal["lraspp", "deeplabv3"]

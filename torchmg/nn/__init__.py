@@ -4,13 +4,13 @@ from torchmg.nn import coupling
 from torchmg.nn.certified import Bounded, certify
 from torchmg.nn.conv import (
     ConvBuilder,
-    ConvNormAct,
     GroupedConv1d,
     GroupedConv2d,
     GroupedConv3d,
     GroupedLinear,
     grouped_conv,
 )
+from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.coupling import ChannelCoupling, channel_coupling, conv_builder
 from torchmg.nn.cycle import descend, fas_cycle
 from torchmg.nn.diffusion import ImplicitDiffusion

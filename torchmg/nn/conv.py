@@ -10,7 +10,6 @@ from torchmg.errors import ShapeError, UsageError
 from torchmg.hierarchy import Dims, check_groups
 from torchmg.kernels.op import fast_pointwise
 from torchmg.kernels.op import grouped_conv as by_lowering
-from torchmg.nn.norm import batch_norm
 
 
 class _ShapeKeeping:
@@ -149,27 +148,6 @@ class ConvBuilder(Protocol):
     ) -> nn.Module:
         """A module (batch, in_channels, *spatial) -> (batch, out_channels, *spatial)."""
         ...
-
-
-class ConvNormAct(nn.Sequential):
-    """Convolution, batch normalisation and, unless `act` is None, an activation; shapes as `grouped_conv`."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int = 3,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        act: type[nn.Module] | None = nn.ReLU,
-        dims: Dims = 2,
-    ) -> None:
-        super().__init__()
-        self.conv = grouped_conv(in_channels, out_channels, kernel_size, stride=stride, groups=groups, dims=dims)
-        self.norm = batch_norm(out_channels, dims)
-        if act is not None:
-            self.act = act()
 
 
 def check_input(x: Tensor, channels: int, dims: Dims = 2) -> None:

@@ -1,6 +1,7 @@
 """A convolution, its batch normalisation, and what follows: as modules, or in training as one fused computation."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from torch.nn.modules.module import _has_any_global_hook
 from torchmg.kernels import choice, fused, fused_op  # noqa: F401 (the operators that compilers see)
 from torchmg.kernels.eager import is_plain, shape_of
 from torchmg.nn.conv import GroupedConv2d, pointwise
+
+Act = bool | nn.Module
+"""An activation, or whether a ReLU is one."""
 
 
 class Pending(NamedTuple):
@@ -25,8 +29,16 @@ class Pending(NamedTuple):
         return fused.affine_act(self.y, self.scale, self.shift, None, self.act)
 
 
-def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor | Pending, *, act: bool, add: Tensor | None = None) -> Tensor:
-    """relu?(add + norm(conv(x))).
+def conv_norm(
+    conv: nn.Module,
+    norm: nn.Module,
+    x: Tensor | Pending,
+    *,
+    act: Act,
+    add: Tensor | None = None,
+    after: Tensor | None = None,
+) -> Tensor:
+    """relu?(add + norm(conv(x))) + after.
 
     In training on the CPU, plain grouped convolutions with plain batch normalisation run fused: the same to rounding,
     running statistics included. Whatever watches or changes either module (hooks, parametrizations, modes, transforms,
@@ -36,18 +48,24 @@ def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor | Pending, *, act: boo
         conv: any convolution.
         norm: any normalisation.
         x: (batch, in_channels, *spatial), or what `conv_norm_later` returned.
-        act: apply ReLU at the end.
-        add: of the result's shape.
+        act: whether a ReLU follows, or the activation that does.
+        add: of the result's shape, before the activation.
+        after: the same, after it.
     """
-    y = conv_norm_later(conv, norm, x, act=act and add is None)
-    if isinstance(y, Pending):
-        return fused.affine_act(y.y, y.scale, y.shift, add, act)
-    y = y if add is None else add + y
-    return F.relu(y) if act and add is not None else y
+    y = conv_norm_later(conv, norm, x, act=act if add is None else False)
+    if isinstance(y, Pending) and (act is False or _is_relu(act)):
+        return _ended(y, add, after, act is not False)
+    y = value_of(y) if add is None else _activated(act, add + value_of(y))
+    return y if after is None else after + y
 
 
-def conv_norm_later(conv: nn.Module, norm: nn.Module, x: Tensor | Pending, *, act: bool) -> Tensor | Pending:
-    """relu?(norm(conv(x))), which the next `conv_norm` may compute while it reads: for that alone, not to be kept."""
+def conv_norm_later(
+    conv: nn.Module, norm: nn.Module, x: Tensor | Pending, *, act: Act, minuend: Tensor | None = None
+) -> Tensor | Pending:
+    """relu?(norm(conv(x))), which the next `conv_norm` may compute while it reads: for that alone, not to be kept.
+
+    With `minuend`, of the convolution's output shape, relu?(norm(minuend - conv(x))): of a residual.
+    """
     if (
         type(conv) is GroupedConv2d
         and isinstance(norm, nn.BatchNorm2d)
@@ -59,20 +77,58 @@ def conv_norm_later(conv: nn.Module, norm: nn.Module, x: Tensor | Pending, *, ac
         and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
     ):
         padding = (conv.padding[0], conv.padding[1])
-        made = _fused(conv.weight, norm, x, act, conv.stride[0], padding, conv.groups)
+        relu = _is_relu(act)
+        made = _fused(conv.weight, norm, x, relu, conv.stride[0], padding, conv.groups, minuend)
         if made is not None:
-            return made
-    y = norm(conv(x.value() if isinstance(x, Pending) else x))
-    return F.relu(y) if act else y
+            return made if relu else _activated(act, made)
+    y = conv(x.value() if isinstance(x, Pending) else x)
+    y = norm(y if minuend is None else minuend - y)
+    return _activated(act, y)
 
 
-def pointwise_norm(weight: Tensor, groups: int, norm: nn.Module, x: Tensor) -> Tensor:
-    """norm(pointwise(x, weight, groups)), with weights (out, in / groups)."""
+def _is_relu(act: Act) -> bool:
+    """Whether it is a ReLU that nothing watches."""
+    if isinstance(act, bool):
+        return act
+    hooked = act._forward_hooks or act._forward_pre_hooks or act._backward_hooks or act._backward_pre_hooks
+    return type(act) is nn.ReLU and not hooked
+
+
+@overload
+def _activated(act: Act, y: Tensor) -> Tensor: ...
+@overload
+def _activated(act: Act, y: Tensor | Pending) -> Tensor | Pending: ...
+def _activated(act: Act, y: Tensor | Pending) -> Tensor | Pending:
+    if act is False:
+        return y
+    return F.relu(value_of(y)) if act is True else act(value_of(y))
+
+
+def value_of(x: Tensor | Pending) -> Tensor:
+    """What `conv_norm_later` returned, as a tensor."""
+    return x.value() if isinstance(x, Pending) else x
+
+
+def pointwise_norm(weight: Tensor, groups: int, norm: nn.Module, x: Tensor, add: Tensor | None = None) -> Tensor:
+    """norm(pointwise(x, weight, groups)) + add, with weights (out, in / groups)."""
     if isinstance(norm, nn.BatchNorm2d) and x.dim() == 4:
         made = _fused(weight[:, :, None, None], norm, x, False, 1, (0, 0), groups)
         if made is not None:
-            return made.value()
-    return norm(pointwise(x, weight, groups))
+            return _ended(made, add, None, False)
+    y = norm(pointwise(x, weight, groups))
+    return y if add is None else add + y
+
+
+def _ended(made: Pending, add: Tensor | None, after: Tensor | None, act: bool) -> Tensor:
+    y, scale, shift, _ = made
+    if add is None and after is not None and _beside(after, y.shape):
+        return fused.affine_act(y, scale, shift, after, fused.End.BEFORE_ADD if act else fused.End.NONE)
+    if add is not None and not _beside(add, y.shape):
+        out = add + fused.affine_act(y, scale, shift)
+        out = F.relu(out) if act else out
+    else:
+        out = fused.affine_act(y, scale, shift, add, fused.End.LAST if act else fused.End.NONE)
+    return out if after is None else after + out
 
 
 def _fused(
@@ -83,6 +139,7 @@ def _fused(
     stride: int,
     padding: tuple[int, int],
     groups: int,
+    minuend: Tensor | None = None,
 ) -> Pending | None:
     """The fused computation where it is exactly right and faster; else None."""
     before = x if isinstance(x, Pending) else None
@@ -96,9 +153,13 @@ def _fused(
         return None
     if not _worth(maps, weight, gamma, beta, stride, padding, groups):
         return None
+    if minuend is not None:
+        if not _beside(minuend, fused.shape_of(maps, weight, stride, padding, groups).outputs):
+            return None
+        weight = -weight  # minuend - A u = minuend + (-A) u
     scale, shift, relu = (before.scale, before.shift, before.act) if before else (None, None, False)
     made = fused.norm_conv(
-        maps, weight.contiguous(), gamma, beta, norm.eps, scale, shift, relu, stride, padding, groups
+        maps, weight.contiguous(), gamma, beta, norm.eps, scale, shift, relu, stride, padding, groups, minuend
     )
     _track(norm, made)
     return Pending(made.y, made.scale, made.shift, act)
@@ -133,6 +194,15 @@ def _small(in_group: int, out_group: int, kernel: tuple[int, int]) -> bool:
     if choice.pin() is not None:
         return choice.pin() == "native"
     return max(in_group, out_group) <= (32 if kernel == (1, 1) else 16)
+
+
+def _beside(x: Tensor, sizes: Sequence[int]) -> bool:
+    """Whether the kernels may add this to what has these sizes."""
+    if tuple(x.shape) != tuple(sizes):
+        return False
+    if torch.compiler.is_compiling():
+        return x.device.type == "cpu" and x.dtype == torch.float32
+    return is_plain(x) and x.is_contiguous()
 
 
 @torch.compiler.assume_constant_result

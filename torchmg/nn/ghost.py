@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import Dims
-from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.conv_norm_act import ConvNormAct
 
 
 class Ghost(nn.Module):

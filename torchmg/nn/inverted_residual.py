@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import Dims
-from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.conv_norm_act import ConvNormAct
 
 
 class SqueezeExcite(nn.Module):

@@ -15,7 +15,7 @@ from torchmg.errors import UsageError
 from torchmg.hierarchy import CouplingName, Dims, NormUses, Share, SmootherKind, check_choice
 from torchmg.nn.adjoint_feature import AdjointFeature
 from torchmg.nn.conv import ConvBuilder
-from torchmg.nn.conv_norm import conv_norm
+from torchmg.nn.conv_norm import conv_norm, conv_norm_later, value_of
 from torchmg.nn.coupling import ChannelCoupling, as_builder
 from torchmg.nn.norm import batch_norm
 from torchmg.nn.polynomial import PolynomialFeature
@@ -124,11 +124,11 @@ class DataFeature(nn.Module):
     def step(self, i: int, u: Tensor, f: Tensor) -> Tensor:
         """Smoothing step i, counted from 0."""
         data_map, feature_map = _at(self.data_maps, i), _at(self.feature_maps, i)
-        r = self.act(_at(self.data_norms, i)(f - data_map(u)))
+        r = conv_norm_later(data_map, _at(self.data_norms, i), u, act=self.act, minuend=f)
         norm = _at(self.feature_norms, i)
         if isinstance(feature_map, PolynomialFeature | AdjointFeature):
-            return u + self.act(norm(feature_map(r, data_map)))
-        return u + conv_norm(feature_map, norm, r, act=True)
+            return u + self.act(norm(feature_map(value_of(r), data_map)))
+        return conv_norm(feature_map, norm, r, act=self.act, after=u)
 
     def uses(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
         """The smoothing steps in order, (u, f) -> u each."""

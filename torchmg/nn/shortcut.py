@@ -6,7 +6,7 @@ from typing import get_args
 from torch import nn
 
 from torchmg.hierarchy import Dims, ShortcutKind, check_choice
-from torchmg.nn.conv import ConvNormAct
+from torchmg.nn.conv_norm_act import ConvNormAct
 
 __all__ = ["LightShortcut", "ShortcutKind"]
 

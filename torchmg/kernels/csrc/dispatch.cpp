@@ -45,7 +45,7 @@ const tmg_table *tmg_now() {
 }
 
 // Grows when a caller of an older one could no longer use the library.
-TMG_API int32_t tmg_version() { return 1; }
+TMG_API int32_t tmg_version() { return 2; }
 
 TMG_API const char *tmg_isa() {
   const tmg_table *table = tmg_now();

@@ -16,45 +16,46 @@ bool good(const tmg_conv_shape *s) {
 }  // namespace
 
 
-// y, and if `sums` is given the sums of y and of y * y over images and pixels: y = conv(relu?(scale x + shift)) + bias.
+// y = conv(relu?(scale x + shift)) + bias + add, and if `sums` is given the sums of y and y * y over images and pixels.
 TMG_API int32_t tmg_norm_conv_forward(const tmg_conv_shape *s, const float *x, const float *scale, const float *shift,
-                              int32_t relu, const float *w, const float *bias, float *y, double *sums,
-                              int32_t threads) {
+                              int32_t relu, const float *w, const float *bias, const float *add, float *y,
+                              double *sums, int32_t threads) {
   if (!good(s) || !x || !w || !y || !scale != !shift || (relu && !scale)) return -1;
   tmg_train_call t{};
-  t.x = x, t.scale = scale, t.shift = shift, t.relu = relu, t.w = w, t.bias = bias, t.y = y, t.sums = sums;
+  t.x = x, t.scale = scale, t.shift = shift, t.relu = relu, t.w = w, t.bias = bias, t.add = add, t.y = y, t.sums = sums;
   return tmg_now()->conv_forward(Conv(*s), t, threads);
 }
 
-// Gradients of x, of w, and of scale and shift (2 rows), those wanted, where gy + constant[c] + slope[c] y reaches y.
+// Gradients of x, of w, of scale and shift (2 rows), and of add, those wanted, where gy + constant[c] + slope[c] y reaches y.
 TMG_API int32_t tmg_norm_conv_backward(const tmg_conv_shape *s, const float *x, const float *scale, const float *shift,
                                int32_t relu, const float *w, const float *y, const float *gy, const float *constant,
-                               const float *slope, float *gx, float *gw, double *affine, int32_t threads) {
+                               const float *slope, float *gx, float *gw, double *affine, float *gadd,
+                               int32_t threads) {
   if (!good(s) || !gy || !scale != !shift || !constant != !slope || (relu && !scale)) return -1;
   if ((gw && !x) || (gx && !w) || (scale && (!x || (gx && !affine))) || (slope && !y)) return -1;
   tmg_train_call t{};
   t.x = x, t.scale = scale, t.shift = shift, t.relu = relu, t.w = w, t.y = const_cast<float *>(y), t.gy = gy;
-  t.constant = constant, t.slope = slope, t.gx = gx, t.gw = gw, t.affine = scale ? affine : nullptr;
+  t.constant = constant, t.slope = slope, t.gx = gx, t.gw = gw, t.affine = scale ? affine : nullptr, t.gadd = gadd;
   return tmg_now()->conv_backward(Conv(*s), t, threads);
 }
 
 TMG_API int32_t tmg_conv_forward(const tmg_conv_shape *s, const float *x, const float *w, const float *bias, float *y,
                          int32_t threads) {
-  return tmg_norm_conv_forward(s, x, nullptr, nullptr, 0, w, bias, y, nullptr, threads);
+  return tmg_norm_conv_forward(s, x, nullptr, nullptr, 0, w, bias, nullptr, y, nullptr, threads);
 }
 
 TMG_API int32_t tmg_conv_data_gradient(const tmg_conv_shape *s, const float *gy, const float *w, float *gx, int32_t threads) {
   return tmg_norm_conv_backward(s, nullptr, nullptr, nullptr, 0, w, nullptr, gy, nullptr, nullptr, gx, nullptr, nullptr,
-                                threads);
+                                nullptr, threads);
 }
 
 TMG_API int32_t tmg_conv_weight_gradient(const tmg_conv_shape *s, const float *x, const float *gy, float *gw,
                                  int32_t threads) {
   return tmg_norm_conv_backward(s, x, nullptr, nullptr, 0, nullptr, nullptr, gy, nullptr, nullptr, nullptr, gw, nullptr,
-                                threads);
+                                nullptr, threads);
 }
 
-// out = relu?(scale[c] y + shift[c] + add); `add` may be null.
+// out = relu?(scale[c] y + shift[c] + add), or with relu = 2 relu(scale[c] y + shift[c]) + add; `add` may be null.
 TMG_API int32_t tmg_affine_forward(int32_t images, int32_t channels, int64_t pixels, const float *y, const float *scale,
                            const float *shift, const float *add, int32_t relu, float *out, int32_t threads) {
   if (images < 0 || channels < 1 || pixels < 1 || !y || !scale || !shift || !out) return -1;
@@ -64,13 +65,16 @@ TMG_API int32_t tmg_affine_forward(int32_t images, int32_t channels, int64_t pix
   return tmg_now()->affine_forward(t, threads);
 }
 
-// Gradients of y, of add if wanted, and of scale and shift (2 rows of channels).
+// Gradients of y, of add if wanted, and of scale and shift (2 rows of channels); `out` is for relu = 1. With relu other
+// than 1 add's is gout itself.
 TMG_API int32_t tmg_affine_backward(int32_t images, int32_t channels, int64_t pixels, const float *y, const float *scale,
-                            const float *out, int32_t relu, const float *gout, float *gy, float *gadd, double *affine,
+                            const float *shift, const float *out, int32_t relu, const float *gout, float *gy, float *gadd, double *affine,
                             int32_t threads) {
-  if (images < 0 || channels < 1 || pixels < 1 || !y || !scale || !gout || !gy || !affine || (relu && !out)) return -1;
+  if (images < 0 || channels < 1 || pixels < 1 || !y || !scale || !gout || !gy || !affine) return -1;
+  if ((relu == TMG_LAST && !out) || (relu == TMG_BEFORE_ADD && (!shift || gadd))) return -1;
   tmg_affine_call t{};
-  t.images = images, t.channels = channels, t.pixels = pixels, t.y = y, t.scale = scale, t.relu = relu;
+  t.images = images, t.channels = channels, t.pixels = pixels, t.y = y, t.scale = scale, t.shift = shift;
+  t.relu = relu;
   t.out = const_cast<float *>(out), t.gout = gout, t.gy = gy, t.gadd = gadd, t.affine = affine;
   return tmg_now()->affine_backward(t, threads);
 }

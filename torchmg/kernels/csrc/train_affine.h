@@ -1,4 +1,4 @@
-// out = relu?(scale y + shift + add) in one pass, and back in one.
+// out = relu?(scale y + shift + add), or the ReLU before the addend, in one pass, and back in one.
 #pragma once
 
 #include "train_backward.h"
@@ -14,17 +14,18 @@ inline int32_t affine_forward(const tmg_affine_call &t, int threads) {
       for (int c = 0; c < t.channels; ++c) {
         const int64_t at = (n * t.channels + c) * t.pixels;
         const vec scale = broadcast(t.scale[c]), shift = broadcast(t.shift[c]);
-        const vec floor = broadcast(t.relu ? 0.0f : -__builtin_inff());
+        const vec none = broadcast(-__builtin_inff()), zero = {};
+        const vec early = t.relu == TMG_BEFORE_ADD ? zero : none, late = t.relu == TMG_LAST ? zero : none;
         int64_t i = at;
         for (; i + W <= at + t.pixels; i += W) {
-          vec v = load(t.y + i) * scale + shift;
+          vec v = maximum(early, load(t.y + i) * scale + shift);
           if (t.add) v += load(t.add + i);
-          store(t.out + i, maximum(floor, v));
+          store(t.out + i, maximum(late, v));
         }
         if (const int rest = int(at + t.pixels - i)) {
-          vec v = load_part(t.y + i, rest) * scale + shift;
+          vec v = maximum(early, load_part(t.y + i, rest) * scale + shift);
           if (t.add) v += load_part(t.add + i, rest);
-          store_part(t.out + i, maximum(floor, v), rest);
+          store_part(t.out + i, maximum(late, v), rest);
         }
       }
   });
@@ -39,21 +40,25 @@ inline int32_t affine_backward(const tmg_affine_call &t, int threads) {
     for (int64_t n = int64_t(t.images) * part / parts; n < int64_t(t.images) * (part + 1) / parts; ++n)
       for (int c = 0; c < t.channels; ++c) {
         const int64_t at = (n * t.channels + c) * t.pixels;
-        const vec scale = broadcast(t.scale[c]);
+        const vec scale = broadcast(t.scale[c]), shift = broadcast(t.relu == TMG_BEFORE_ADD ? t.shift[c] : 0.0f);
         vec one = {}, two = {};
         int64_t i = at;
         for (; i + W <= at + t.pixels; i += W) {
           vec g = load(t.gout + i);
-          if (t.relu) g = masked(g, reinterpret_cast<ivec>(load(t.out + i) > 0));
+          const vec y = load(t.y + i);
+          if (t.relu == TMG_LAST) g = masked(g, reinterpret_cast<ivec>(load(t.out + i) > 0));
+          if (t.relu == TMG_BEFORE_ADD) g = masked(g, reinterpret_cast<ivec>(y * scale + shift > 0));
           if (t.gadd) store(t.gadd + i, g);
-          one += g * load(t.y + i), two += g;
+          one += g * y, two += g;
           store(t.gy + i, g * scale);
         }
         if (const int rest = int(at + t.pixels - i)) {
           vec g = load_part(t.gout + i, rest);
-          if (t.relu) g = masked(g, reinterpret_cast<ivec>(load_part(t.out + i, rest) > 0));
+          const vec y = load_part(t.y + i, rest);
+          if (t.relu == TMG_LAST) g = masked(g, reinterpret_cast<ivec>(load_part(t.out + i, rest) > 0));
+          if (t.relu == TMG_BEFORE_ADD) g = masked(g, reinterpret_cast<ivec>(y * scale + shift > 0));
           if (t.gadd) store_part(t.gadd + i, g, rest);
-          one += g * load_part(t.y + i, rest), two += g;
+          one += g * y, two += g;
           store_part(t.gy + i, g * scale, rest);
         }
         mine[c] += total(one), mine[t.channels + c] += total(two);

@@ -102,7 +102,7 @@ struct Backward {
 
   Backward(const Conv &conv, const tmg_train_call &call, Phase *room)
       : c(conv), t(call), parts(conv), l(layouts_of(conv, 1024, true)), rows(c.in * c.taps()),
-        in_channels(c.groups * c.in), out_channels(c.groups * c.out), direct(c.pointwise() && !t.scale && !t.slope),
+        in_channels(c.groups * c.in), out_channels(c.groups * c.out), direct(c.pointwise() && !t.scale && !t.slope && !t.gadd),
         phases(room) {
     vectors = up(int(l.positions(c, l.x.images)), W);
     for (int a = 0; a < c.stride; ++a)
@@ -160,6 +160,8 @@ struct Backward {
         fill_plane(plane, l.y,
                    Effective{values, t.y + start, broadcast(t.constant[channel]), broadcast(t.slope[channel])}, images,
                    next, c.out_height, c.out_width);
+      for (int n = 0; t.gadd && n < images; ++n)
+        copy_out(plane + l.y.lead, l.y, n, c.out_height, c.out_width, t.gadd + start + n * next);
     }
   }
 

@@ -53,9 +53,9 @@ inline void run_block(int outputs, int vectors, const float *x, const int32_t *o
   for_outputs(outputs, vectors, StoreTiles{x, offset, w, rows, to, next});
 }
 
-// y of one channel of one image, while it is in the cache: adds the bias and sums up.
+// y of one channel of one image, while it is in the cache: adds the bias and the addend, and sums up.
 struct Finish {
-  const float *bias;
+  const float *bias, *add, *start;
   double *sums;
   int channels;
 
@@ -63,6 +63,10 @@ struct Finish {
     if (bias) {
       const float b = bias[channel];
       for (int64_t i = 0; i < n; ++i) y[i] += b;
+    }
+    if (add) {
+      const float *a = add + (y - start);
+      for (int64_t i = 0; i < n; ++i) y[i] += a[i];
     }
     if (!sums) return;
     vec one[2] = {}, two[2] = {};
@@ -159,7 +163,7 @@ inline int32_t conv_forward(const Conv &c, const tmg_train_call &t, int threads)
   const int64_t weights = up(c.out * rows, W) * W, sums = direct ? 0 : int64_t(BLOCK) * vectors * W;
   const int64_t offsets = up(2 * rows, W) * W, row = up(c.width, W) * W;
   double *partial = t.sums ? new double[int64_t(parts.parts) * 2 * channels]() : nullptr;
-  const Finish none{t.bias, nullptr, channels};
+  const Finish none{t.bias, t.add, t.y, nullptr, channels};
   std::atomic<bool> failed{false};
   parallel(threads, parts.count(), [&](int task) {
     float *memory = tmg_scratch(planes + weights + sums + offsets + row);
