@@ -238,7 +238,7 @@ def test_stock_uses_no_lowering_of_ours(monkeypatch: pytest.MonkeyPatch) -> None
 
     class Look(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            pins.append(choice._pin())
+            pins.append(choice.pin())
             return x
 
     monkeypatch.delenv("TORCHMG_LOWERING", raising=False)
