@@ -267,7 +267,7 @@ struct Backward {
   }
 };
 
-inline int32_t conv_backward(const Conv &c, const tmg_train_call &t, int threads) {
+inline int32_t planes_backward(const Conv &c, const tmg_train_call &t, int threads) {
   Phase *phases = static_cast<Phase *>(::operator new(sizeof(Phase) * c.stride * c.stride));
   const Backward backward(c, t, phases);
   const int parts = backward.parts.parts;

@@ -149,7 +149,7 @@ inline void map_pixels(const float *x, int in, const float *w, int out, int64_t 
   }
 }
 
-inline int32_t conv_forward(const Conv &c, const tmg_train_call &t, int threads) {
+inline int32_t planes_forward(const Conv &c, const tmg_train_call &t, int threads) {
   const Parts parts(c);
   const int rows = c.in * c.taps(), channels = c.groups * c.out;
   const bool direct = c.pointwise() && !t.scale;
