@@ -130,7 +130,7 @@ struct Packs {
 
   explicit Packs(const Conv &c) : groups(c.groups), images(c.images) {
     const int64_t largest = std::max(c.in * c.in_pixels, c.out * c.out_pixels) * W * int64_t(sizeof(float));
-    const int vectors = up(images, W), most = int(std::clamp<int64_t>(PACK_BYTES / largest, 1, 3));
+    const int vectors = up(images, W), most = groups < 8 ? 1 : int(std::clamp<int64_t>(PACK_BYTES / largest, 1, 3));
     int best = 1;
     for (int k = 2; k <= most; ++k)
       if (up(vectors, k) * k == up(vectors, best) * best || up(vectors, k) * k == vectors) best = k;
@@ -147,11 +147,31 @@ struct Packs {
   int there(int p) const { return std::min(pack, images - p * pack); }
 };
 
-// Whether turning pays: vectors of images are nearly full, and vectors of pixels are not.
-inline bool small_maps(const Conv &c) {
-  static const char *e = getenv("TMG_SMALL");
+// How many taps are inside the map, over all positions of an axis.
+inline int taps_inside(int in, int out, int kernel, int stride, int pad) {
+  int n = 0;
+  for (int q = 0; q < out; ++q)
+    n += std::max(0, std::min(kernel, in + pad - q * stride) - std::max(0, pad - q * stride));
+  return n;
+}
+
+// Whether turning pays: vectors of images are fuller than vectors of pixels, maps of one group stay in the cache, and
+// there is enough to do for several threads. `direct`: nothing is to be done to what is read.
+inline bool small_maps(const Conv &c, bool direct) {
+  const char *e = getenv("TMG_SMALL");
   if (e && *e) return *e == '1';
-  return c.images >= W;
+  const int vectors = up(c.images, W);
+  const int64_t largest = std::max(c.in * c.in_pixels, c.out * c.out_pixels) * W * int64_t(sizeof(float));
+  if (largest > 1 << 19 || (c.groups < 8 && c.groups * vectors < 8)) return false;
+  const double lanes = double(vectors) * W / c.images;
+  if (c.pointwise()) {  // turning costs a tenth, copying and summing up each image as much as two vectors
+    const int64_t pixels = direct ? up(int(c.out_pixels), W) * W : c.out_pixels + 2 * W;
+    return (lanes + 0.1) * c.out_pixels < pixels;
+  }
+  const double inside = double(taps_inside(c.height, c.out_height, c.kernel_h, c.stride, c.pad_h)) *
+                        taps_inside(c.width, c.out_width, c.kernel_w, c.stride, c.pad_w) / c.taps();
+  const Layout l = layouts_of(c, 1, false).x;
+  return lanes * inside < double(l.pitch) * l.row;
 }
 
 // relu?(scale x + shift) of turned maps; what pads the pack stays zero.

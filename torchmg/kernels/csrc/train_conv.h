@@ -6,11 +6,11 @@
 namespace TMG_NS {
 
 inline int32_t conv_forward(const Conv &c, const tmg_train_call &t, int threads) {
-  return small_maps(c) ? small_forward(c, t, threads) : planes_forward(c, t, threads);
+  return small_maps(c, !t.scale) ? small_forward(c, t, threads) : planes_forward(c, t, threads);
 }
 
 inline int32_t conv_backward(const Conv &c, const tmg_train_call &t, int threads) {
-  return small_maps(c) ? small_backward(c, t, threads) : planes_backward(c, t, threads);
+  return small_maps(c, !t.scale && !t.slope) ? small_backward(c, t, threads) : planes_backward(c, t, threads);
 }
 
 }  // namespace TMG_NS
