@@ -35,6 +35,9 @@ struct Meetings {
     starts.push_back({int(all.size())});
   }
 
+  const Meeting *of(int tap) const { return all.data() + starts[tap].at; }
+  int count(int tap) const { return starts[tap + 1].at - starts[tap].at; }
+
   static bool follows(const Meeting &a, const Meeting &b) {
     return a.g + a.vectors * W == b.g && a.x + a.vectors * W == b.x;
   }
@@ -69,15 +72,17 @@ inline void weigh_meetings(const float *g, int64_t g_next, const float *x, int64
     for (int r = 0; r < R; ++r) sums[o * R + r] = a[o][r];
 }
 
-// Calls f(first output, outputs, first input, inputs, tap, sums of the tile) for all tiles, taps in the inner loop.
-template <class F>
-TMG_INLINE void for_products(const Conv &c, vec *sums, const F &f) {
+// Calls f(first output, outputs, first input, inputs, tap, sums of the tile) for all tiles, taps in the inner loop;
+// those that are nowhere inside the map have none.
+template <class F, class Sum>
+TMG_INLINE void for_products(const Conv &c, const Meetings &meetings, Sum *sums, const F &f) {
   const int chunks = up(c.in, TILE_ROWS);
   for (int o = 0, n; o < c.out; o += n) {
     n = c.out - o >= TILE_OUTPUTS ? TILE_OUTPUTS : c.out - o >= 2 ? 2 : 1;
     for (int i = 0, chunk = 0, m; chunk < chunks; ++chunk, i += m) {
       m = c.in / chunks + (chunk < c.in % chunks);
-      for (int tap = 0; tap < c.taps(); ++tap, sums += n * m) f(o, n, i, m, tap, sums);
+      for (int tap = 0; tap < c.taps(); ++tap)
+        if (meetings.count(tap)) f(o, n, i, m, tap, sums), sums += n * m;
     }
   }
 }
@@ -85,9 +90,9 @@ TMG_INLINE void for_products(const Conv &c, vec *sums, const F &f) {
 // Adds the products of one pack to all sums.
 inline void weigh_pack(const Conv &c, const Meetings &meetings, const float *g, const float *x, int pack, vec *sums) {
   const int64_t g_next = c.out_pixels * pack, x_next = c.in_pixels * pack;
-  for_products(c, sums, [&](int o, int n, int i, int m, int tap, vec *to) {
-    const Meeting *first = meetings.all.data() + meetings.starts[tap].at;
-    const int count = meetings.starts[tap + 1].at - meetings.starts[tap].at;
+  for_products(c, meetings, sums, [&](int o, int n, int i, int m, int tap, vec *to) {
+    const Meeting *first = meetings.of(tap);
+    const int count = meetings.count(tap);
     switch (n * 8 + m) {
 #define TMG_CASE(O, R)                                                                                       \
   case O * 8 + R:                                                                                            \
@@ -100,6 +105,21 @@ inline void weigh_pack(const Conv &c, const Meetings &meetings, const float *g, 
 #undef TMG_CASE
     }
   });
+}
+
+// Each vector's sum, to where the vectors are, W at a time.
+inline void totals(const vec *sums, int64_t count, float *to) {
+  for (int64_t i = 0; i < count; i += W) {
+    vec a[W];
+#pragma GCC unroll 16
+    for (int j = 0; j < W; ++j) a[j] = i + j < count ? sums[i + j] : vec{};
+    turn(a);
+#pragma GCC unroll 4
+    for (int half = W / 2; half; half /= 2)
+#pragma GCC unroll 8
+      for (int j = 0; j < half; ++j) a[j] += a[j + half];
+    store(to + i, a[0]);
+  }
 }
 
 // gy + constant + slope y, which are given for every float of a row.
@@ -127,6 +147,8 @@ inline int32_t small_backward(const Conv &c, const tmg_train_call &t, int thread
   const Meetings meetings(c, packs.pack);
   const int rows = c.in * c.taps(), in_channels = c.groups * c.in, pack = packs.pack;
   const int64_t x_size = c.in * c.in_pixels, y_size = c.out * c.out_pixels, products = int64_t(c.out) * rows;
+  int live = 0;
+  for (int tap = 0; tap < c.taps(); ++tap) live += meetings.count(tap) ? c.in * c.out : 0;
   const int64_t affine = 2 * in_channels, all = c.groups * products;
   const bool through = t.scale && t.gx, reads = t.gw || through, both = t.gw && t.scale;
   const int64_t floats = (y_size + (t.gx ? x_size : 0) + (reads ? x_size : 0) + (both ? x_size : 0)) * pack;
@@ -143,7 +165,7 @@ inline int32_t small_backward(const Conv &c, const tmg_train_call &t, int thread
     float *constant = w + weights, *slope = constant + flat;
     const int group = packs.group(task), part = task % packs.parts;
     if (!both) normal = x;
-    if (t.gw) zero(memory, g);
+    if (t.gw) zero(memory, memory + int64_t(live) * W);
     if (t.gx) pack_transposed(c, t.w + group * products, w);
     for (int64_t i = 0; t.slope && i < y_size; ++i) {
       const int64_t channel = group * c.out + i / c.out_pixels;
@@ -176,9 +198,11 @@ inline int32_t small_backward(const Conv &c, const tmg_train_call &t, int thread
     }
     if (!t.gw) return;
     float *to = (gw ? gw + part * all : t.gw) + group * products;
-    for_products(c, sums, [&](int o, int n, int i, int m, int tap, vec *tile) {
+    totals(sums, live, memory);
+    std::fill(to, to + products, 0.0f);
+    for_products(c, meetings, memory, [&](int o, int n, int i, int m, int tap, const float *tile) {
       for (int a = 0; a < n; ++a)
-        for (int b = 0; b < m; ++b) to[(int64_t(o + a) * c.in + i + b) * c.taps() + tap] = total(tile[a * m + b]);
+        for (int b = 0; b < m; ++b) to[(int64_t(o + a) * c.in + i + b) * c.taps() + tap] = tile[a * m + b];
     });
   });
   if (sums_affine) add_parts(sums_affine, packs.parts, int(affine), t.affine);

@@ -190,8 +190,7 @@ struct Plain {
   const float *p;
   int64_t next;
   TMG_INLINE vec operator()(int row, int first, int floats) const {
-    const float *at = p + row * next + first;
-    return floats == W ? load(at) : load_part(at, floats);
+    return load_some(p + row * next + first, floats);
   }
 };
 

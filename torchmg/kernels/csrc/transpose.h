@@ -69,11 +69,8 @@ inline void turn_out(const float *from, int pitch, int rows, int values, float *
       turn(a);
       float *row = to + r * next + first;
 #pragma GCC unroll 16
-      for (int j = 0; j < W; ++j) {
-        if (j >= there) break;
-        if (some == W) store(row + j * next, a[j]);
-        else store_part(row + j * next, a[j], some);
-      }
+      for (int j = 0; j < W; ++j)
+        if (j < there) store_some(row + j * next, a[j], some);
     }
   }
 }
