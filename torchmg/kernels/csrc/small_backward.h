@@ -43,15 +43,15 @@ struct Meetings {
   }
 };
 
-// O outputs times R inputs of one tap, a sum each.
+// O outputs times R inputs of one tap, a sum each; `fresh`: from zero.
 template <int O, int R>
 inline void weigh_meetings(const float *g, int64_t g_next, const float *x, int64_t x_next, const Meeting *meetings,
-                           int count, vec *sums) {
+                           int count, bool fresh, vec *sums) {
   vec a[O][R];
 #pragma GCC unroll 6
   for (int o = 0; o < O; ++o)
 #pragma GCC unroll 6
-    for (int r = 0; r < R; ++r) a[o][r] = sums[o * R + r];
+    for (int r = 0; r < R; ++r) a[o][r] = fresh ? vec{} : sums[o * R + r];
   for (int m = 0; m < count; ++m) {
     const float *gs = g + meetings[m].g, *xs = x + meetings[m].x;
     for (int v = 0; v < meetings[m].vectors; ++v, gs += W, xs += W) {
@@ -87,8 +87,9 @@ TMG_INLINE void for_products(const Conv &c, const Meetings &meetings, Sum *sums,
   }
 }
 
-// Adds the products of one pack to all sums.
-inline void weigh_pack(const Conv &c, const Meetings &meetings, const float *g, const float *x, int pack, vec *sums) {
+// Adds the products of one pack to all sums, the first's to zero.
+inline void weigh_pack(const Conv &c, const Meetings &meetings, const float *g, const float *x, int pack, bool fresh,
+                       vec *sums) {
   const int64_t g_next = c.out_pixels * pack, x_next = c.in_pixels * pack;
   for_products(c, meetings, sums, [&](int o, int n, int i, int m, int tap, vec *to) {
     const Meeting *first = meetings.of(tap);
@@ -97,7 +98,7 @@ inline void weigh_pack(const Conv &c, const Meetings &meetings, const float *g, 
 #define TMG_CASE(O, R)                                                                                       \
   case O * 8 + R:                                                                                            \
     if constexpr (O <= TILE_OUTPUTS && R <= TILE_ROWS)                                                       \
-      weigh_meetings<O, R>(g + o * g_next, g_next, x + i * x_next, x_next, first, count, to);                \
+      weigh_meetings<O, R>(g + o * g_next, g_next, x + i * x_next, x_next, first, count, fresh, to);         \
     break;
 #define TMG_CASES(O) TMG_CASE(O, 1) TMG_CASE(O, 2) TMG_CASE(O, 3) TMG_CASE(O, 4) TMG_CASE(O, 5) TMG_CASE(O, 6)
       TMG_CASES(1) TMG_CASES(2) TMG_CASES(4)
@@ -165,7 +166,6 @@ inline int32_t small_backward(const Conv &c, const tmg_train_call &t, int thread
     float *constant = w + weights, *slope = constant + flat;
     const int group = packs.group(task), part = task % packs.parts;
     if (!both) normal = x;
-    if (t.gw) zero(memory, memory + int64_t(live) * W);
     if (t.gx) pack_transposed(c, t.w + group * products, w);
     for (int64_t i = 0; t.slope && i < y_size; ++i) {
       const int64_t channel = group * c.out + i / c.out_pixels;
@@ -183,7 +183,7 @@ inline int32_t small_backward(const Conv &c, const tmg_train_call &t, int thread
       if (reads) turn_in(Plain{t.x + first * x_size, c.groups * x_size}, there, int(x_size), x, pack);
       if (t.gw) {
         if (both) normalise(x, normal, t, group * c.in, c.in, c.in_pixels, pack, there);
-        weigh_pack(c, meetings, g, normal, pack, sums);
+        weigh_pack(c, meetings, g, normal, pack, p == packs.first(task), sums);
       }
       if (!t.gx) continue;
       run_walk(walk, c.in, c.out * c.taps(), g, w, gx, pack);

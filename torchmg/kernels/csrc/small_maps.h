@@ -171,7 +171,8 @@ inline bool small_maps(const Conv &c, bool direct) {
   const double inside = double(taps_inside(c.height, c.out_height, c.kernel_h, c.stride, c.pad_h)) *
                         taps_inside(c.width, c.out_width, c.kernel_w, c.stride, c.pad_w) / c.taps();
   const Layout l = layouts_of(c, 1, false).x;
-  return lanes * inside < double(l.pitch) * l.row;
+  const double phases = c.stride == 1 ? 0 : 2.0 * W * c.stride * c.stride / (c.out * c.taps());  // cut one by one
+  return lanes * inside < double(l.pitch) * l.row * (1 + phases);
 }
 
 // relu?(scale x + shift) of turned maps; what pads the pack stays zero.
