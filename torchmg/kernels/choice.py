@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from importlib.metadata import version
-from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +68,10 @@ def fills(shape: Shape) -> bool:
     """
     if shape.pointwise:
         return shape.group_size <= LARGEST
+    if shape.group_size < LARGEST // 2 and shape.group_size % 8 and shape.stride == 1:  # nothing that torch has fits
+        return True
+    if shape.group_size > 8 and shape.kernel_h * shape.kernel_w > 9:  # weights of a group beyond the first cache
+        return False
     _, _, height, width = shape.outputs
     inside = _inside(shape.height, height, shape.kernel_h, shape.stride, shape.pad_h)
     inside *= _inside(shape.width, width, shape.kernel_w, shape.stride, shape.pad_w)
@@ -79,7 +82,7 @@ def fills(shape: Shape) -> bool:
     if shape.group_size * max(shape.height * shape.width, height * width) * LANES > 2**17:  # beyond the cache
         work = padded
     work = min(work, padded) + 64 / (shape.images * height * width)
-    limits = ((4, inf), (8, 1.25), (16, 1.09), (LARGEST, 0.93))
+    limits = ((4, 3.0), (8, 1.25), (16, 1.09), (LARGEST, 0.93))
     return any(shape.group_size <= size and work <= limit for size, limit in limits)
 
 

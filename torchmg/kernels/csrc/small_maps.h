@@ -1,11 +1,10 @@
 // Small maps: vectors along images.
 //
 // Rows of a small map end within a vector of pixels, and what pads them is computed in vain. With a batch at least as
-// wide as a vector, [image][channel][pixel] is turned to [channel][pixel][image]. Then nothing is padded, a tap is still
-// a shift, by whole pixels, and at the borders only the taps that are inside are computed.
+// wide as a vector, [image][channel][pixel] is turned to [channel][pixel][image]. Then nothing is padded, a tap is
+// still a shift, by whole pixels, and at the borders only the taps that are inside are computed.
 #pragma once
 
-#include <cstdlib>
 #include <vector>
 
 #include "train_forward.h"
@@ -158,8 +157,6 @@ inline int taps_inside(int in, int out, int kernel, int stride, int pad) {
 // Whether turning pays: vectors of images are fuller than vectors of pixels, maps of one group stay in the cache, and
 // there is enough to do for several threads. `direct`: nothing is to be done to what is read.
 inline bool small_maps(const Conv &c, bool direct) {
-  const char *e = getenv("TMG_SMALL");
-  if (e && *e) return *e == '1';
   const int vectors = up(c.images, W);
   const int64_t largest = std::max(c.in * c.in_pixels, c.out * c.out_pixels) * W * int64_t(sizeof(float));
   if (largest > 1 << 19 || (c.groups < 8 && c.groups * vectors < 8)) return false;

@@ -34,7 +34,8 @@ struct Tile {
   }
 
   // Only the rows that `taps` names.
-  TMG_INLINE void multiply(const float *__restrict x, const Tap *__restrict taps, const float *__restrict w, int count) {
+  TMG_INLINE void multiply(const float *__restrict x, const Tap *__restrict taps, const float *__restrict w,
+                           int count) {
     accumulate(x, w, count, [taps](int r) { return taps[r]; });
   }
 

@@ -83,7 +83,8 @@ struct Finish {
 // Groups and parts of the batch, cut in the same way for any number of threads, so that sums are too.
 struct Parts {
   int groups, parts, images;
-  explicit Parts(const Conv &c) : groups(c.groups), parts(std::min(c.images, c.groups >= 8 ? 1 : 8)), images(c.images) {}
+  explicit Parts(const Conv &c)
+      : groups(c.groups), parts(std::min(c.images, c.groups >= 8 ? 1 : 8)), images(c.images) {}
   int count() const { return groups * parts; }
   int group(int task) const { return task / parts; }
   int first(int task) const { return int64_t(images) * (task % parts) / parts; }
