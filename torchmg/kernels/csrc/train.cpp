@@ -91,9 +91,9 @@ TMG_API int32_t tmg_norm_coefficients(int32_t channels, int64_t count, const dou
 // Back through it: gradients of gamma and beta, and what they put on every y: constant[c] + slope[c] y. `affine` has
 // the gradients of scale and of shift (2 rows).
 TMG_API int32_t tmg_norm_coefficients_backward(int32_t channels, int64_t count, const float *mean,
-                                               const float *variance, const float *gamma, double eps, const float *gscale,
-                                               const float *gshift, float *ggamma, float *gbeta, float *constant,
-                                               float *slope) {
+                                               const float *variance, const float *gamma, double eps,
+                                               const float *gscale, const float *gshift, float *ggamma, float *gbeta,
+                                               float *constant, float *slope) {
   if (channels < 1 || count < 1 || !mean || !variance || !gamma || !gscale || !gshift || !ggamma || !gbeta) return -1;
   if (!constant || !slope) return -1;
   for (int c = 0; c < channels; ++c) {
