@@ -64,7 +64,7 @@ def fills(shape: Shape) -> bool:
 
     Vectors lie along images, and then taps outside the map are left out, or along the pixels of a map padded by zeros:
     `work` is the better of both (`csrc/small_maps.h`), for each product that torch computes. What is done once for
-    each group, such as packing its weights, costs as much as 64 pixels. The limits are measured ones.
+    each group, such as packing its weights, costs as much as 105 pixels. The limits are measured ones.
     """
     if shape.pointwise:
         return shape.group_size <= LARGEST
@@ -81,7 +81,7 @@ def fills(shape: Shape) -> bool:
         padded *= 1 + 2 * LANES * shape.stride**2 / (shape.group_size * shape.kernel_h * shape.kernel_w)
     if shape.group_size * max(shape.height * shape.width, height * width) * LANES > 2**17:  # beyond the cache
         work = padded
-    work = min(work, padded) + 64 / (shape.images * height * width)
+    work = min(work, padded) + 105 / (shape.images * height * width)
     limits = ((4, 3.0), (8, 1.25), (16, 1.09), (LARGEST, 0.93))
     return any(shape.group_size <= size and work <= limit for size, limit in limits)
 
