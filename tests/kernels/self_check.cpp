@@ -79,11 +79,12 @@ void products(const tmg_conv_shape &s, const F &f) {
 }
 
 void check_conv() {
-  const int kernel = 2 * pick(0, 2) + 1, groups = pick(1, 4);
+  const int kernel = 2 * pick(0, 2) + 1, groups = pick(1, 9);
   tmg_conv_shape s{};
-  s.images = pick(1, 3), s.groups = groups;
+  const bool small = pick(0, 1);  // maps with more images than a vector has room for
+  s.images = small ? pick(4, 40) : pick(1, 3), s.groups = groups;
   s.in_channels = groups * pick(1, 9), s.out_channels = groups * pick(1, 9);
-  s.height = pick(kernel, 12), s.width = pick(kernel, 20);
+  s.height = pick(kernel, small ? 6 : 12), s.width = pick(kernel, small ? 6 : 20);
   s.kernel_h = s.kernel_w = kernel;
   s.stride = pick(1, 2), s.pad_h = s.pad_w = pick(0, kernel / 2);
   const Sizes z = sizes(s);

@@ -44,11 +44,14 @@ def pick(shape: Shape, *, threads: int = 1, gradients: bool = False) -> Lowering
 
 def test_defaults_with_the_library(monkeypatch: Patch) -> None:
     native(monkeypatch, True)
-    for size in (2, 4, 8, 16):
+    for size in (2, 4, 7, 12):
         for kernel in (1, 3, 5):
             assert pick(conv(size, kernel)) == pick(conv(size, kernel, images=32), threads=2) == "native"
-    assert pick(conv(32, 1)) == "native"
-    assert pick(conv(33, 1)) == pick(conv(17, 3)) == pick(conv(16, groups=1)) == pick(conv(1, 3)) == "aten"
+    for size in (8, 16, 32):
+        assert pick(conv(size, 1)) == pick(conv(size, 3, images=32)) == "native"
+        assert pick(conv(size, 3)) == "aten"
+    assert pick(conv(16, 5, images=32)) == pick(conv(48, 3, images=32)) == "aten"
+    assert pick(conv(33, 1)) == pick(conv(16, groups=1)) == pick(conv(1, 3)) == "aten"
 
 
 def test_defaults_without_the_library(monkeypatch: Patch) -> None:
@@ -62,8 +65,8 @@ def test_defaults_without_the_library(monkeypatch: Patch) -> None:
 def test_a_library_without_gradients_serves_inference_only(monkeypatch: Patch) -> None:
     monkeypatch.setattr(lowerings.native, "has", lambda *names: "tmg_conv_data_gradient" not in names)
     choice.forget()
-    assert pick(conv(8)) == "native"
-    assert pick(conv(8), gradients=True) == "aten"
+    assert pick(conv(8, images=32)) == "native"
+    assert pick(conv(8, images=32), gradients=True) == "aten"
 
 
 def test_pins_and_what_they_cannot_serve(monkeypatch: Patch) -> None:

@@ -22,7 +22,7 @@ from torchmg.nn.conv_norm import Pending, conv_norm, conv_norm_later
 from torchmg.nn.mgic import MGICBlock
 
 pytestmark = pytest.mark.skipif(not fused.available(), reason="needs the native library")
-many = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True, params=native.isas() or ("none",))
@@ -47,6 +47,20 @@ def shapes(draw: st.DrawFn) -> Shape:
     return Shape(images, *channels, groups, height, width, kernel, kernel_w, stride, pad_h, pad_w)
 
 
+@st.composite
+def small_shapes(draw: st.DrawFn) -> Shape:
+    """Maps that vectors of images serve, in packs that are full, nearly full, or several."""
+    groups = draw(st.sampled_from([1, 3, 8, 11]))
+    kernel = draw(st.sampled_from([1, 3, 5]))
+    pad_h, pad_w = draw(st.integers(0, kernel // 2 + 1)), draw(st.integers(0, kernel // 2 + 1))
+    height = max(1, kernel - 2 * pad_h) + draw(st.integers(0, 5))
+    width = max(1, kernel - 2 * pad_w) + draw(st.integers(0, 8))
+    images, stride = draw(st.integers(1, 40)), draw(st.sampled_from([1, 1, 2, 3]))
+    sizes = st.sampled_from([1, 2, 3, 4, 7, 8, 13] if groups < 8 else [1, 2, 4, 5])
+    channels = groups * draw(sizes), groups * draw(sizes)
+    return Shape(images, *channels, groups, height, width, kernel, kernel, stride, pad_h, pad_w)
+
+
 def poisoned(*sizes: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.full(sizes, float("nan"), dtype=dtype)
 
@@ -64,7 +78,7 @@ def near(found: Tensor | None, wanted: Tensor | None, tolerance: float = 1e-5) -
 
 
 @many
-@given(shapes(), st.integers(0, 2**20))
+@given(shapes() | small_shapes(), st.integers(0, 2**20))
 def test_convolutions_and_gradients(shape: Shape, seed: int) -> None:
     torch.manual_seed(seed)
     x, w, b = torch.randn(shape.inputs), torch.randn(shape.weights), torch.randn(shape.out_channels)
@@ -82,7 +96,7 @@ def test_convolutions_and_gradients(shape: Shape, seed: int) -> None:
 
 
 @many
-@given(shapes(), st.integers(0, 2**20), st.booleans(), st.booleans())
+@given(shapes() | small_shapes(), st.integers(0, 2**20), st.booleans(), st.booleans())
 def test_fused_operator_is_the_plain_formula(shape: Shape, seed: int, prologue: bool, relu: bool) -> None:
     torch.manual_seed(seed)
     if shape.outputs[0] * shape.outputs[2] * shape.outputs[3] < 4:
@@ -114,7 +128,7 @@ def test_fused_operator_is_the_plain_formula(shape: Shape, seed: int, prologue: 
 @pytest.mark.parametrize("adds", [False, True])
 def test_affine_end(relu: bool, adds: bool) -> None:
     torch.manual_seed(0)
-    for pixels in [(1, 1), (5, 7), (8, 8)]:
+    for pixels in [(1, 1), (5, 7), (8, 9)]:
         parts = [torch.randn(3, 6, *pixels), torch.randn(6), torch.randn(6), torch.randn(3, 6, *pixels)]
         single = [t.detach().requires_grad_() for t in parts[: 3 + adds]]
         double = [t.detach().double().requires_grad_() for t in parts[: 3 + adds]]
@@ -150,7 +164,12 @@ def test_second_derivatives() -> None:
 
 def test_threads_change_no_bit() -> None:
     torch.manual_seed(0)
-    for shape in [Shape(9, 24, 24, 3, 9, 11, 3, 3, 1, 1, 1), Shape(8, 64, 64, 16, 7, 7, 3, 3, 2, 1, 1)]:
+    for shape in [
+        Shape(9, 24, 24, 3, 9, 11, 3, 3, 1, 1, 1),
+        Shape(8, 64, 64, 16, 7, 7, 3, 3, 2, 1, 1),
+        Shape(50, 24, 24, 3, 4, 5, 3, 3, 1, 1, 1),
+        Shape(33, 64, 64, 16, 3, 3, 3, 3, 1, 1, 1),
+    ]:
         x, w, gy = torch.randn(shape.inputs), torch.randn(shape.weights), torch.randn(shape.outputs)
         scale, shift = torch.randn(2, shape.in_channels).unbind()
         constant, slope = torch.randn(2, shape.out_channels).unbind()

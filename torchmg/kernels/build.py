@@ -1,9 +1,8 @@
 """Compiles the native library from `csrc` with nothing but a C++ compiler; `python -m torchmg.kernels.build`.
 
-Files named `isa.cpp`, `train_isa.cpp` and the like are compiled once for each instruction set, with `TMG_ISA` naming
-it; all others once, with `TMG_HAVE_AVX512` and the like telling which sets there are. The result is one shared library
-with a plain C interface, so that one build serves every torch. Imports no torch and nothing from outside the standard
-library.
+Files named `isa.cpp` are compiled once for each instruction set, with `TMG_ISA` naming it; all others once, with
+`TMG_HAVE_AVX512` and the like telling which sets there are. The result is one shared library with a plain C interface,
+so that one build serves every torch. Imports no torch and nothing from outside the standard library.
 """
 
 import argparse

@@ -40,24 +40,63 @@ def choose(shape: Shape, *, threads: int, gradients: bool) -> Lowering:
 def default(shape: Shape, threads: int, gradients: bool) -> Lowering:
     """What is chosen where nothing was measured: rules from measurements on CPUs with AVX-512.
 
-    torch's own kernels leave most of a vector unused below 16 channels in a group, and are as good as any from 32 up;
-    dense and depthwise convolutions are what they were made for. A grouped 1x1 they send through a loop over groups
-    when the batch is small and there is one thread.
+    torch's own kernels leave most of a vector unused below 16 channels in a group; the native ones leave unused what a
+    small map or batch does not fill. Dense and depthwise convolutions are what torch's were made for. A grouped 1x1
+    they send through a loop over groups when the batch is small and there is one thread.
     """
     if shape.groups == 1 or shape.group_size == 1:
         return "aten"
-    limit = 32 if shape.pointwise else 16
-    if shape.group_size <= limit and serves("native", shape, gradients=gradients):
+    if fills(shape) and serves("native", shape, gradients=gradients):
         return "native"
     loops = shape.pointwise and shape.group_size <= 16 and shape.images < 16 and threads == 1
     return "matmul" if loops else "aten"
+
+
+LANES = 16
+"""Floats of a vector that the rules reckon with: those of AVX-512, for narrower ones are filled more easily."""
+
+LARGEST = 32
+"""Channels of a group from which on torch's own kernels are as good as any."""
+
+
+def fills(shape: Shape) -> bool:
+    """Whether the native kernels compute little enough in vain, for the size of the groups, to be faster than torch's.
+
+    Vectors lie along images, and then taps outside the map are left out, or along the pixels of a map padded by zeros:
+    `work` is the better of both (`csrc/small_maps.h`), for each product that torch computes. What is done once for
+    each group, such as packing its weights, costs as much as 105 pixels. The limits are measured ones.
+    """
+    if shape.pointwise:
+        return shape.group_size <= LARGEST
+    if shape.group_size < LARGEST // 2 and shape.group_size % 8 and shape.stride == 1:  # nothing that torch has fits
+        return True
+    if shape.group_size > 8 and shape.kernel_h * shape.kernel_w > 9:  # weights of a group beyond the first cache
+        return False
+    _, _, height, width = shape.outputs
+    inside = _inside(shape.height, height, shape.kernel_h, shape.stride, shape.pad_h)
+    inside *= _inside(shape.width, width, shape.kernel_w, shape.stride, shape.pad_w)
+    work = -(-shape.images // LANES) * LANES / shape.images * inside
+    padded = (shape.height + shape.pad_h) * (shape.width + shape.pad_w) / (shape.height * shape.width)
+    if shape.stride > 1:  # its pixels are cut into phases one by one
+        padded *= 1 + 2 * LANES * shape.stride**2 / (shape.group_size * shape.kernel_h * shape.kernel_w)
+    if shape.group_size * max(shape.height * shape.width, height * width) * LANES > 2**17:  # beyond the cache
+        work = padded
+    work = min(work, padded) + 105 / (shape.images * height * width)
+    limits = ((4, 3.0), (8, 1.25), (16, 1.09), (LARGEST, 0.93))
+    return any(shape.group_size <= size and work <= limit for size, limit in limits)
+
+
+def _inside(size: int, out: int, kernel: int, stride: int, pad: int) -> float:
+    """The share of an axis' taps that are inside the map."""
+    taps = (min(kernel, size + pad - q * stride) - max(0, pad - q * stride) for q in range(out))
+    return sum(max(0, n) for n in taps) / (out * kernel)
 
 
 def may_differ(in_group: int, out_group: int, kernel: tuple[int, int]) -> bool:
     """Whether any shape with these weights can get a lowering other than aten; for compilers, which see no batch."""
     if pin() is not None:
         return pin() == "native" or (pin() == "matmul" and kernel == (1, 1))
-    return 1 < max(in_group, out_group) <= (32 if kernel == (1, 1) else 16)
+    return 1 < max(in_group, out_group) <= LARGEST
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 #include "steps.h"
 #include "table.h"
 #include "train_affine.h"
+#include "train_conv.h"
 
 #define TMG_STRING_(x) #x
 #define TMG_STRING(x) TMG_STRING_(x)

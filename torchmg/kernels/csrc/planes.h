@@ -1,7 +1,7 @@
 // Zero-padded planes of several images, one below the other, in which every tap of a convolution is a shift.
 //
-// A row's right pad is the next row's left pad, an image's bottom pad the next one's top pad. With a stride, x is cut in
-// stride * stride phases that have a plane each: tap (dy, dx) reads phase (dy % stride, dx % stride).
+// A row's right pad is the next row's left pad, an image's bottom pad the next one's top pad. With a stride, x is cut
+// in stride * stride phases that have a plane each: tap (dy, dx) reads phase (dy % stride, dx % stride).
 #pragma once
 
 #include <algorithm>

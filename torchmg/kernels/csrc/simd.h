@@ -59,6 +59,14 @@ TMG_INLINE void store_part(float *p, vec v, int n) {
   std::memcpy(p, buffer, sizeof(float) * n);
 }
 
+// The first n <= W floats.
+TMG_INLINE vec load_some(const float *p, int n) { return n == W ? load(p) : load_part(p, n); }
+
+TMG_INLINE void store_some(float *p, vec v, int n) {
+  if (n == W) store(p, v);
+  else store_part(p, v, n);
+}
+
 TMG_INLINE float sum(vec v) {
   float buffer[W], total = 0;
   store(buffer, v);

@@ -55,8 +55,6 @@ TMG_INLINE void write_row(float *to, int width, const Value &value) {
   if (x < width) store_part(to + x, value(x, width - x), width - x);
 }
 
-TMG_INLINE vec load_some(const float *p, int n) { return n == W ? load(p) : load_part(p, n); }
-
 // A convolution's tile, finished and stored where all tensors have the same rows.
 struct Flat {
   const float *x, *w, *bias, *add0, *add1;

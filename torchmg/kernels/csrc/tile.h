@@ -18,6 +18,11 @@ constexpr int most_vectors() {
 // Output channels of one tile: as many as leave two vectors of pixels at least.
 constexpr int BLOCK = MANY_REGISTERS ? 8 : 4;
 
+// Where a row of the weights reads.
+struct Tap {
+  int32_t offset, row;
+};
+
 template <int O, int V>
 struct Tile {
   vec sums[O][V];
@@ -25,19 +30,32 @@ struct Tile {
   // x points at the first pixel in the first plane; w holds O weights a row.
   TMG_INLINE void multiply(const float *__restrict x, const int32_t *__restrict offset, const float *__restrict w,
                            int rows) {
+    accumulate(x, w, rows, [offset](int r) { return Tap{offset[r], r}; });
+  }
+
+  // Only the rows that `taps` names.
+  TMG_INLINE void multiply(const float *__restrict x, const Tap *__restrict taps, const float *__restrict w,
+                           int count) {
+    accumulate(x, w, count, [taps](int r) { return taps[r]; });
+  }
+
+ private:
+  template <class TapOf>
+  TMG_INLINE void accumulate(const float *__restrict x, const float *__restrict w, int rows, const TapOf &tap_of) {
     vec a[O][V];
 #pragma GCC unroll 8
     for (int o = 0; o < O; ++o)
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) a[o][v] = vec{};
-    for (int r = 0; r < rows; ++r, w += O) {
-      const float *p = x + offset[r];
+    for (int r = 0; r < rows; ++r) {
+      const Tap tap = tap_of(r);
+      const float *p = x + tap.offset, *weights = w + int64_t(tap.row) * O;
       vec inputs[V];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) inputs[v] = load(p + v * W);
 #pragma GCC unroll 8
       for (int o = 0; o < O; ++o) {
-        const vec weight = broadcast(w[o]);
+        const vec weight = broadcast(weights[o]);
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v) a[o][v] += weight * inputs[v];
       }

@@ -26,7 +26,8 @@ TMG_API int32_t tmg_norm_conv_forward(const tmg_conv_shape *s, const float *x, c
   return tmg_now()->conv_forward(Conv(*s), t, threads);
 }
 
-// Gradients of x, of w, of scale and shift (2 rows), and of add, those wanted, where gy + constant[c] + slope[c] y reaches y.
+// Gradients of x, of w, of scale and shift (2 rows), and of add, those wanted, where gy + constant[c] + slope[c] y
+// reaches y.
 TMG_API int32_t tmg_norm_conv_backward(const tmg_conv_shape *s, const float *x, const float *scale, const float *shift,
                                int32_t relu, const float *w, const float *y, const float *gy, const float *constant,
                                const float *slope, float *gx, float *gw, double *affine, float *gadd,
@@ -44,7 +45,8 @@ TMG_API int32_t tmg_conv_forward(const tmg_conv_shape *s, const float *x, const 
   return tmg_norm_conv_forward(s, x, nullptr, nullptr, 0, w, bias, nullptr, y, nullptr, threads);
 }
 
-TMG_API int32_t tmg_conv_data_gradient(const tmg_conv_shape *s, const float *gy, const float *w, float *gx, int32_t threads) {
+TMG_API int32_t tmg_conv_data_gradient(const tmg_conv_shape *s, const float *gy, const float *w, float *gx,
+                                       int32_t threads) {
   return tmg_norm_conv_backward(s, nullptr, nullptr, nullptr, 0, w, nullptr, gy, nullptr, nullptr, gx, nullptr, nullptr,
                                 nullptr, threads);
 }
@@ -67,9 +69,9 @@ TMG_API int32_t tmg_affine_forward(int32_t images, int32_t channels, int64_t pix
 
 // Gradients of y, of add if wanted, and of scale and shift (2 rows of channels); `out` is for relu = 1. With relu other
 // than 1 add's is gout itself.
-TMG_API int32_t tmg_affine_backward(int32_t images, int32_t channels, int64_t pixels, const float *y, const float *scale,
-                            const float *shift, const float *out, int32_t relu, const float *gout, float *gy, float *gadd, double *affine,
-                            int32_t threads) {
+TMG_API int32_t tmg_affine_backward(int32_t images, int32_t channels, int64_t pixels, const float *y,
+                                    const float *scale, const float *shift, const float *out, int32_t relu,
+                                    const float *gout, float *gy, float *gadd, double *affine, int32_t threads) {
   if (images < 0 || channels < 1 || pixels < 1 || !y || !scale || !gout || !gy || !affine) return -1;
   if ((relu == TMG_LAST && !out) || (relu == TMG_BEFORE_ADD && (!shift || gadd))) return -1;
   tmg_affine_call t{};
@@ -93,9 +95,10 @@ TMG_API int32_t tmg_norm_coefficients(int32_t channels, int64_t count, const dou
 
 // Back through it: gradients of gamma and beta, and what they put on every y: constant[c] + slope[c] y. `affine` has
 // the gradients of scale and of shift (2 rows).
-TMG_API int32_t tmg_norm_coefficients_backward(int32_t channels, int64_t count, const float *mean, const float *variance,
-                                       const float *gamma, double eps, const float *gscale, const float *gshift,
-                                       float *ggamma, float *gbeta, float *constant, float *slope) {
+TMG_API int32_t tmg_norm_coefficients_backward(int32_t channels, int64_t count, const float *mean,
+                                               const float *variance, const float *gamma, double eps,
+                                               const float *gscale, const float *gshift, float *ggamma, float *gbeta,
+                                               float *constant, float *slope) {
   if (channels < 1 || count < 1 || !mean || !variance || !gamma || !gscale || !gshift || !ggamma || !gbeta) return -1;
   if (!constant || !slope) return -1;
   for (int c = 0; c < channels; ++c) {

@@ -102,7 +102,8 @@ struct Backward {
 
   Backward(const Conv &conv, const tmg_train_call &call, Phase *room)
       : c(conv), t(call), parts(conv), l(layouts_of(conv, 1024, true)), rows(c.in * c.taps()),
-        in_channels(c.groups * c.in), out_channels(c.groups * c.out), direct(c.pointwise() && !t.scale && !t.slope && !t.gadd),
+        in_channels(c.groups * c.in), out_channels(c.groups * c.out),
+        direct(c.pointwise() && !t.scale && !t.slope && !t.gadd),
         phases(room) {
     vectors = up(int(l.positions(c, l.x.images)), W);
     for (int a = 0; a < c.stride; ++a)
@@ -269,7 +270,7 @@ struct Backward {
   }
 };
 
-inline int32_t conv_backward(const Conv &c, const tmg_train_call &t, int threads) {
+inline int32_t planes_backward(const Conv &c, const tmg_train_call &t, int threads) {
   Phase *phases = static_cast<Phase *>(::operator new(sizeof(Phase) * c.stride * c.stride));
   const Backward backward(c, t, phases);
   const int parts = backward.parts.parts;

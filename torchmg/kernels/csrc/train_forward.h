@@ -87,7 +87,8 @@ struct Finish {
 // Groups and parts of the batch, cut in the same way for any number of threads, so that sums are too.
 struct Parts {
   int groups, parts, images;
-  explicit Parts(const Conv &c) : groups(c.groups), parts(std::min(c.images, c.groups >= 8 ? 1 : 8)), images(c.images) {}
+  explicit Parts(const Conv &c)
+      : groups(c.groups), parts(std::min(c.images, c.groups >= 8 ? 1 : 8)), images(c.images) {}
   int count() const { return groups * parts; }
   int group(int task) const { return task / parts; }
   int first(int task) const { return int64_t(images) * (task % parts) / parts; }
@@ -153,7 +154,7 @@ inline void map_pixels(const float *x, int in, const float *w, int out, int64_t 
   }
 }
 
-inline int32_t conv_forward(const Conv &c, const tmg_train_call &t, int threads) {
+inline int32_t planes_forward(const Conv &c, const tmg_train_call &t, int threads) {
   const Parts parts(c);
   const int rows = c.in * c.taps(), channels = c.groups * c.out;
   const bool direct = c.pointwise() && !t.scale;
