@@ -252,6 +252,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the dense network")
     parser.add_argument("--samples", type=int, default=None, help="of the training set (default: all)")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--finished", action="store_true", help="compute nothing more, record the rows that there are")
     args = parser.parse_args()
     args.state.mkdir(parents=True, exist_ok=True)
     task = Task(args.data_dir, args.samples)
@@ -262,11 +263,15 @@ def main() -> None:
         for ratio in RATIOS:
             for method in args.methods:
                 file = args.state / f"{method.replace(' ', '_')}_{ratio}_{seed}.json"
+                if args.finished and not file.exists():
+                    continue
                 if not file.exists():
                     file.write_text(json.dumps(row(method, ratio, dense, task, args.epochs, seed)))
                 rows.append(json.loads(file.read_text()))
     record = {
-        "command": "uv run --with torch-pruning python benchmarks/convert_study.py --data-dir DATA_DIR",
+        "command": "uv run --with torch-pruning python benchmarks/convert_study.py --data-dir DATA_DIR"
+        + (f" --samples {args.samples}" if args.samples else "")
+        + (f" --epochs {args.epochs}" if args.epochs != EPOCHS else ""),
         "model": {"name": MODEL[0], **MODEL[1]},
         "data": "fashion_mnist",
         "samples": len(task.train[0]),

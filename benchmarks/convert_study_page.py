@@ -45,14 +45,12 @@ def table(record: dict[str, Any]) -> str:
         "at once",
         "1 epoch",
         f"{tuning} epochs",
-        "seconds to make",
     )
     rows = [
         (
             named(row["method"]), row["ratio"], row["parameters"], round(row["macs"] / 1e6, 1),
             *(None if step == "0" and row["method"].startswith("scratch") else f"{row['accuracy'][step]:.2f}"
               for step in ("0", "1", str(tuning))),
-            row["seconds_to_make"],
         )
         for row in record["rows"]
     ]  # fmt: skip
@@ -68,29 +66,32 @@ def table(record: dict[str, Any]) -> str:
 
 
 def picture(record: dict[str, Any]) -> Figure:
-    """Accuracy over epochs of fine-tuning, a panel for each ratio."""
+    """Errors over epochs of fine-tuning, a panel for each ratio."""
     ratios = sorted({row["ratio"] for row in record["rows"]})
     figure = Figure(figsize=(5.2 * len(ratios), 4.6), layout="constrained")
     panels = figure.subplots(1, len(ratios), sharey=True, squeeze=False)[0]
-    dense = sum(record["dense"]["accuracy"].values()) / len(record["dense"]["accuracy"])
+    dense = 100 - sum(record["dense"]["accuracy"].values()) / len(record["dense"]["accuracy"])
     for panel, ratio in zip(panels, ratios, strict=True):
         panel.axhline(dense, color="0.6", linewidth=1)
-        panel.annotate("dense", (0, dense), color="0.4", va="bottom", fontsize=9)
+        panel.annotate("dense", (0, dense), color="0.4", va="top", fontsize=9)
         for row in record["rows"]:
             if row["ratio"] != ratio:
                 continue
             start, _, form = row["method"].partition(" ")
             steps = [step for step in row["accuracy"] if step != "0" or start != "scratch"]
             panel.plot(
-                [int(step) for step in steps], [row["accuracy"][step] for step in steps], color=STYLES[start],
+                [int(step) for step in steps], [100 - row["accuracy"][step] for step in steps], color=STYLES[start],
                 linestyle="--" if form in ("layers", "on data") else "-", marker="o", markersize=4,
                 label=named(row["method"]),
             )  # fmt: skip
+        panel.set_yscale("log")
+        panel.set_yticks([8, 10, 15, 20, 30, 50, 90], labels=["8", "10", "15", "20", "30", "50", "90"])
+        panel.minorticks_off()
         panel.set_title(f"{ratio} times fewer parameters")
         panel.set_xlabel("epochs of fine-tuning")
         panel.set_xticks([0, 1, record["fine_tuning"]["epochs"]])
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("test accuracy (%)")
+    panels[0].set_ylabel("test error (%), logarithmic")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
