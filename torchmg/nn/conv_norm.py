@@ -55,7 +55,10 @@ def conv_norm(
     y = conv_norm_later(conv, norm, x, act=act if add is None else False)
     if isinstance(y, Pending) and (act is False or _is_relu(act)):
         return _ended(y, add, after, act is not False)
-    y = value_of(y) if add is None else _activated(act, add + value_of(y))
+    y = value_of(y)
+    if add is not None:
+        y = add + y  # one name, so that each map is freed when the next is there
+        y = _activated(act, y)
     return y if after is None else after + y
 
 
