@@ -3,6 +3,7 @@
 import copy
 import io
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
@@ -59,7 +60,8 @@ def _silence() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch about itself
             yield
     finally:
         log.setLevel(level)
