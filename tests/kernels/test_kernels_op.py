@@ -128,6 +128,7 @@ def test_only_what_is_asked_for_is_computed(lowering: Lowering) -> None:
             assert [leaf.grad is not None for leaf in leaves] == which
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch 2.11 about itself
 @JIT
 @EVERY
 def test_second_derivatives_and_transforms(lowering: Lowering) -> None:
@@ -159,6 +160,7 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch 2.11 about itself
 @JIT
 @EVERY
 def test_counters_meta_other_types_and_autocast_see_a_plain_convolution(lowering: Lowering) -> None:
