@@ -185,9 +185,9 @@ def test_what_is_said(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None
     fast = optimize(model)
     assert "not planned yet" in repr(fast)
     fast.plan((3, 8, 8))
-    if native.library() is not None:
+    if native.loaded() is not None:
         assert "100% of" in repr(fast)
-    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr(native, "loaded", lambda: None)
     monkeypatch.setattr(native, "why_not", lambda: "not compiled")
     slow, x = optimize(model, input=(3, 8, 8)), torch.rand(2, 3, 8, 8)
     assert "not compiled" in repr(slow)

@@ -27,7 +27,7 @@ def check(network: Network, x: Tensor) -> Program:
     wanted = run_network(network, x)
     limit = 1e-4 * wanted.abs().max() + 1e-5
     runs = {"interpreter": interpret(program, [x])[0]}
-    library = native.library()
+    library = native.loaded()
     if library is not None:
         compiled = NativeProgram(program, library)
         for threads in (1, 2):

@@ -48,12 +48,12 @@ def test_a_library_is_compiled_and_loaded_without_torch(library: Path) -> None:
 
 
 def test_a_pin_that_does_not_hold_here(library: Path) -> None:
-    said = ask("print(native.library(), native.why_not())", TORCHMG_NATIVE=str(library), TORCHMG_ISA="avx2")
+    said = ask("print(native.loaded(), native.why_not())", TORCHMG_NATIVE=str(library), TORCHMG_ISA="avx2")
     assert said == "None TORCHMG_ISA=avx2 cannot be used here; usable: baseline"
 
 
 def test_libraries_that_are_absent_broken_or_of_another_version(tmp_path: Path) -> None:
-    why = "print(native.library(), native.why_not(), native.isa(), native.isas(), native.use_isa('avx2'))"
+    why = "print(native.loaded(), native.why_not(), native.isa(), native.isas(), native.use_isa('avx2'))"
     rest = "None () False"
     assert ask(why, TORCHMG_NATIVE="0") == f"None switched off by TORCHMG_NATIVE=0 {rest}"
     absent = tmp_path / "absent.so"

@@ -1,6 +1,5 @@
 """Fused training with what is added before the normalisation and after the activation, against float64."""
 
-from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -10,30 +9,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from torchmg.kernels import fused, native
+from tests.kernels.oracle import near
+from torchmg.kernels import fused
 from torchmg.kernels.choice import pinned
 from torchmg.kernels.shape import Shape
 from torchmg.nn.conv_norm import Pending, conv_norm, conv_norm_later
 from torchmg.nn.conv_norm_act import ConvNormAct
 from torchmg.nn.mgnet import DataFeature
 
-pytestmark = pytest.mark.skipif(not fused.available(), reason="needs the native library")
+pytestmark = [
+    pytest.mark.skipif(not fused.available(), reason="needs the native library"),
+    pytest.mark.usefixtures("every_isa"),
+]
 many = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture(autouse=True, params=native.isas() or ("none",))
-def _isa(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = native.isa()
-    assert native.use_isa(request.param)
-    yield
-    native.use_isa(str(before))
-
-
-def near(found: Tensor | None, wanted: Tensor | None, tolerance: float = 1e-4) -> None:
-    assert found is not None
-    assert wanted is not None
-    scale = max(float(wanted.detach().abs().max()), 1e-2)
-    assert float((found.double() - wanted.double()).detach().abs().max()) <= tolerance * scale
 
 
 @many
@@ -63,7 +51,8 @@ def test_addend_is_the_plain_formula(
     x, w, gamma, beta = single[:4]
     found = fused.norm_conv(x, w, gamma, beta, 0.1, scale, shift, prologue, stride, (1, 1), groups, add)
     x, w, gamma, beta = double[:4]
-    wanted = fused.plain_norm_conv(x, w, gamma, beta, exact_scale, exact_shift, exact_add, 0.1, prologue, shape)
+    inputs = fused.Inputs(x, w, gamma, beta, exact_scale, exact_shift, exact_add)
+    wanted = fused.plain_norm_conv(inputs, fused.How(0.1, prologue, shape))
     for one, other in zip(found[:3], wanted, strict=True):
         near(one, other)
     grads = [torch.randn_like(t) for t in found[:3]]

@@ -3,7 +3,6 @@
 import ctypes
 import subprocess
 import sys
-from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.kernels.oracle import near
 from torchmg.kernels import fused, native
 from torchmg.kernels.choice import pinned
 from torchmg.kernels.shape import ConvShape, Shape
@@ -21,16 +21,11 @@ from torchmg.nn.conv import GroupedConv2d
 from torchmg.nn.conv_norm import Pending, conv_norm, conv_norm_later
 from torchmg.nn.mgic import MGICBlock
 
-pytestmark = pytest.mark.skipif(not fused.available(), reason="needs the native library")
+pytestmark = [
+    pytest.mark.skipif(not fused.available(), reason="needs the native library"),
+    pytest.mark.usefixtures("every_isa"),
+]
 many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture(autouse=True, params=native.isas() or ("none",))
-def _isa(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = native.isa()
-    assert native.use_isa(request.param)
-    yield
-    native.use_isa(str(before))
 
 
 @st.composite
@@ -67,14 +62,7 @@ def poisoned(*sizes: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def call(name: str, shape: Shape, *arguments: Any, threads: int = 1) -> int:
     passed = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments]
-    return getattr(native.library(), name)(ctypes.byref(ConvShape(*shape)), *passed, threads)
-
-
-def near(found: Tensor | None, wanted: Tensor | None, tolerance: float = 1e-5) -> None:
-    assert found is not None
-    assert wanted is not None
-    scale = max(float(wanted.detach().abs().max()), 1e-2)
-    assert float((found.double() - wanted.double()).detach().abs().max()) <= tolerance * scale
+    return getattr(native.loaded(), name)(ctypes.byref(ConvShape(*shape)), *passed, threads)
 
 
 @many
@@ -112,7 +100,7 @@ def test_fused_operator_is_the_plain_formula(shape: Shape, seed: int, prologue: 
     padding = (shape.pad_h, shape.pad_w)
     found = fused.norm_conv(x, w, gamma, beta, 0.1, scale, shift, acts, shape.stride, padding, shape.groups)
     a, b, c, d = double[:4]
-    wanted = fused.plain_norm_conv(a, b, c, d, exact_scale, exact_shift, None, 0.1, acts, shape)
+    wanted = fused.plain_norm_conv(fused.Inputs(a, b, c, d, exact_scale, exact_shift), fused.How(0.1, acts, shape))
     near(found.mean, wanted[0].mean((0, 2, 3)))
     near(found.variance, wanted[0].var((0, 2, 3), correction=0))
     for one, other in zip(found[:3], wanted, strict=True):
@@ -151,7 +139,7 @@ def test_second_derivatives() -> None:
 
     def penalty(plain: bool) -> Tensor:
         if plain:
-            y, scale, shift = fused.plain_norm_conv(x, w, gamma, beta, None, None, None, 1e-3, False, shape)
+            y, scale, shift = fused.plain_norm_conv(fused.Inputs(x, w, gamma, beta), fused.How(1e-3, False, shape))
             out = (y * scale[:, None, None] + shift[:, None, None]).relu()
         else:
             y, scale, shift, *_ = fused.norm_conv(x, w, gamma, beta, 1e-3, padding=(1, 1), groups=2)
@@ -211,7 +199,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 
 def test_threads_after_a_fork() -> None:
-    library = native.library()
+    library = native.loaded()
     assert library is not None
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORK, library._name], check=True, timeout=60)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from torchmg.errors import ExportError
-from torchmg.exporting.capture import reason
 from torchmg.exporting.formats import Facts, Format
+from torchmg.inference.capture import reason
 
 
 class Archive(Format):

@@ -1,16 +1,14 @@
 """A network as one graph with a free batch size, taken from a copy of it."""
 
 import copy
-import io
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from torchmg.errors import ExportError
+from torchmg.inference.capture import CannotOptimizeError, reason, silence
+from torchmg.inference.folded import folded
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
@@ -35,6 +33,19 @@ def input_type(model: nn.Module) -> torch.dtype:
     return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
 
+def folded_or_itself(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> nn.Module:
+    """The network that `torchmg.optimize` makes of float32 images' models, as plain convolutions; others as they are.
+
+    Normalisations are in the convolutions' weights then, and whoever reads the file need not know how to fold them.
+    """
+    if len(shape) != 3 or dtype != torch.float32:
+        return model
+    try:
+        return folded(model, shape)
+    except CannotOptimizeError:  # what `capture` says of it is meant for exporting
+        return model
+
+
 @torch.no_grad()
 def capture(model: nn.Module, x: Tensor) -> ExportedProgram:
     """The graph of `model`, for any batch size.
@@ -45,7 +56,7 @@ def capture(model: nn.Module, x: Tensor) -> ExportedProgram:
         ExportError: torch cannot express the model as one graph, or not with a free batch size.
     """
     try:
-        with _silence():
+        with silence():
             program = torch.export.export(model, (x,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:
         raise ExportError(
@@ -55,24 +66,3 @@ def capture(model: nn.Module, x: Tensor) -> ExportedProgram:
         node.meta.pop("stack_trace", None)
     program.example_inputs = None
     return program
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Hold back the graphs that torch logs and prints before it raises; the exception has the reason."""
-    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        log.setLevel(level)
-
-
-def reason(error: BaseException) -> str:
-    """The first paragraph of what an exception, or the one that caused it, says, on one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = " ".join(str(error).strip().partition("\n\n")[0].split()) or type(error).__name__
-    return text if len(text) <= 600 else f"{text[:600]} ..."

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmg.errors import ExportError, ShapeError, TorchmgError
-from torchmg.exporting.capture import reason
+from torchmg.inference.capture import reason
 
 BATCHES = (1, 2, 5)
 """Batch sizes at which files are checked: 1 is special in torch, 2 is the one that the graph is taken at, 5 is new."""

@@ -11,7 +11,7 @@ from torch import nn
 from torchmg import __version__
 from torchmg.errors import UsageError
 from torchmg.exporting.archive import Archive
-from torchmg.exporting.capture import capture, frozen_copy, input_type
+from torchmg.exporting.capture import capture, folded_or_itself, frozen_copy, input_type
 from torchmg.exporting.checks import TOLERANCE, Check, compare, eager, samples
 from torchmg.exporting.formats import Format
 from torchmg.exporting.onnx_file import OnnxFile
@@ -93,7 +93,7 @@ def export(
     twin, dtype = frozen_copy(model), input_type(model)
     inputs = samples(tuple(input), dtype)
     expected = eager(twin, inputs)
-    program = capture(twin, inputs[1])
+    program = capture(folded_or_itself(twin, tuple(input), dtype), inputs[1])
     facts = {"version": __version__, "model": type(model).__name__, "input": list(input), **(about or {})}
     checks: list[Check] = []
 

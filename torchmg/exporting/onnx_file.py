@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from torchmg.errors import ExportError, MissingExtraError
-from torchmg.exporting.capture import reason
 from torchmg.exporting.formats import Facts, Format
+from torchmg.inference.capture import reason
 
 OPSET = 18
 """Version of the operators: the lowest that torch's exporter writes, hence the one that most runtimes know."""

@@ -46,7 +46,7 @@ def capture(model: nn.Module, shape: tuple[int, ...]) -> ExportedProgram:
     """
     x = torch.zeros(SAMPLE_BATCH, *shape)
     try:
-        with _silence():
+        with silence():
             program = torch.export.export(model, (x,), dynamic_shapes=({0: Dim("batch")},))
             return program.run_decompositions({})
     except Exception as error:
@@ -54,7 +54,7 @@ def capture(model: nn.Module, shape: tuple[int, ...]) -> ExportedProgram:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Hold back what torch logs and prints before it raises; the exception has the reason."""
     log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     level = log.level
@@ -72,4 +72,4 @@ def reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = " ".join(str(error).strip().partition("\n\n")[0].split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:300]} ..."
+    return text if len(text) <= 600 else f"{text[:600]} ..."

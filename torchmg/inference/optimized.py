@@ -89,7 +89,7 @@ class Optimized(nn.Module):
         if any(tensor.device.type != "cpu" for tensor in (*model.parameters(), *model.buffers())):
             return "the weights were moved from the CPU"
         try:
-            return Plan(fold(model, shape), native.library())
+            return Plan(fold(model, shape), native.loaded())
         except CannotOptimizeError as error:
             return str(error)
         except Exception as error:  # Whatever the graph holds, the model itself still runs.

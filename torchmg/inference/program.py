@@ -186,7 +186,7 @@ class NativeProgram:
 
     Args:
         program: what to run.
-        library: from `torchmg.kernels.native.library()`.
+        library: from `torchmg.kernels.native.loaded()`.
 
     Raises:
         TorchmgError: the executor finds the program malformed.

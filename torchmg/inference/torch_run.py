@@ -54,7 +54,9 @@ def run_step(step: Step, shape: tuple[int, ...] | None, values: dict[int, Any]) 
     elif step.kind == "mean_pool":
         y = F.avg_pool2d(x, step.kernel, step.stride, step.pad, divisor_override=1) * step.alpha
     elif step.kind == "binary":
-        y = act(step.alpha * x + step.beta * values[step.inputs[1]])
+        other = values[step.inputs[1]]
+        x = x if step.alpha == 1 else step.alpha * x
+        y = act(x - other if step.beta == -1 else x + other if step.beta == 1 else x + step.beta * other)
     elif step.kind in ("scale", "mul"):
         other = values[step.inputs[1]]
         y = x * (other if step.kind == "mul" else other.view(*other.shape[:2], 1, 1))
@@ -68,7 +70,7 @@ def run_step(step: Step, shape: tuple[int, ...] | None, values: dict[int, Any]) 
         y = torch.cat([values[value] for value in step.inputs], 1)
     else:
         y = x
-    return y.reshape(-1, *shape)
+    return y if y.shape[1:] == shape else y.reshape(-1, *shape)
 
 
 def _weighted(step: Step, x: Tensor) -> Tensor:

@@ -37,6 +37,26 @@ def available() -> bool:
     return native.has(*_ARGUMENTS)
 
 
+class Inputs(NamedTuple):
+    """The tensors of `norm_conv`."""
+
+    x: Tensor
+    weight: Tensor
+    gamma: Tensor
+    beta: Tensor
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+    add: Tensor | None = None
+
+
+class How(NamedTuple):
+    """What else `norm_conv` is told."""
+
+    eps: float
+    relu: bool
+    shape: Shape
+
+
 class Normed(NamedTuple):
     """A convolution's output and the affine map that normalises it: scale[c] y + shift[c]."""
 
@@ -78,11 +98,11 @@ def norm_conv(
         groups: into how many its channels are cut, default 1.
         add: of y's shape, default none. With the weights' negative, y is what the convolution leaves of it.
     """
+    inputs = Inputs(x, weight, gamma, beta, scale, shift, add)
     if torch.compiler.is_compiling():
-        how = eps, relu, stride, padding, groups
-        return Normed(*torch.ops.torchmg.norm_conv(x, weight, gamma, beta, scale, shift, add, *how))
-    shape = shape_of(x, weight, stride, padding, groups)
-    return Normed(*_NormConv.apply(x, weight, gamma, beta, scale, shift, add, eps, relu, shape))  # pyright: ignore
+        return Normed(*torch.ops.torchmg.norm_conv(*inputs, eps, relu, stride, padding, groups))
+    how = How(eps, relu, shape_of(x, weight, stride, padding, groups))
+    return Normed(*_NormConv.apply(*inputs, how))  # pyright: ignore
 
 
 End = IntEnum("End", ["NONE", "LAST", "BEFORE_ADD"], start=0)
@@ -97,84 +117,62 @@ def affine_act(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None = Non
     return _AffineAct.apply(y, scale, shift, add, relu)  # pyright: ignore
 
 
-def plain_norm_conv(
-    x: Tensor,
-    weight: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    scale: Tensor | None,
-    shift: Tensor | None,
-    add: Tensor | None,
-    eps: float,
-    relu: bool,
-    shape: Shape,
-) -> tuple[Tensor, Tensor, Tensor]:
+def plain_norm_conv(inputs: Inputs, how: How) -> tuple[Tensor, Tensor, Tensor]:
     """Y, scale and shift of `norm_conv` by torch's own operators, differentiable any number of times."""
+    x, weight, gamma, beta, scale, shift, add = inputs
+    shape = how.shape
     if scale is not None and shift is not None:
         x = x * scale[:, None, None] + shift[:, None, None]
-        x = x.relu() if relu else x
+        x = x.relu() if how.relu else x
     y = F.conv2d(x, weight, None, shape.stride, (shape.pad_h, shape.pad_w), groups=shape.groups)
     y = y if add is None else y + add
     variance, mean = torch.var_mean(y, (0, 2, 3), correction=0)
-    out = gamma * (variance + eps).rsqrt()
+    out = gamma * (variance + how.eps).rsqrt()
     return y, out, beta - mean * out
 
 
 # What both eager functions and operators do.
 
 
-def norm_conv_forward(
-    x: Tensor,
-    weight: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    scale: Tensor | None,
-    shift: Tensor | None,
-    add: Tensor | None,
-    eps: float,
-    relu: bool,
-    shape: Shape,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Y, scale, shift, mean and variance of `norm_conv`, without autograd."""
+def norm_conv_forward(inputs: Inputs, how: How) -> Normed:
+    """`norm_conv` without autograd."""
+    x, weight, gamma, beta, scale, shift, add = inputs
+    shape = how.shape
     y = torch.empty(shape.outputs)
     sums = torch.empty(2, shape.out_channels, dtype=torch.float64)
     found = [torch.empty(shape.out_channels) for _ in range(4)]
     count = y.numel() // shape.out_channels
-    _call("tmg_norm_conv_forward", _structure(shape), x, scale, shift, relu, weight, None, add, y, sums, _threads())
-    _call("tmg_norm_coefficients", shape.out_channels, count, sums, gamma, beta, eps, *found)
-    return y, found[0], found[1], found[2], found[3]
+    _call("tmg_norm_conv_forward", _structure(shape), x, scale, shift, how.relu, weight, None, add, y, sums, _threads())
+    _call("tmg_norm_coefficients", shape.out_channels, count, sums, gamma, beta, how.eps, *found)
+    return Normed(y, *found)
 
 
 def norm_conv_backward(
-    gy: Tensor,
-    gscale: Tensor,
-    gshift: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    gamma: Tensor,
-    scale: Tensor | None,
-    shift: Tensor | None,
-    y: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    eps: float,
-    relu: bool,
-    shape: Shape,
-    wants_x: bool,
-    wants_add: bool,
-) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of x, weight, gamma, beta, scale, shift, add."""
+    grads: Sequence[Tensor], inputs: Inputs, made: Normed, how: How, *, wants_x: bool, wants_add: bool
+) -> tuple[Tensor | None, ...]:
+    """Gradients of all `inputs`, in their order, from those of y, scale and shift.
+
+    Args:
+        grads: the gradients that reach `made.y`, `made.scale` and `made.shift`.
+        inputs: of the forward pass; neither beta nor add is looked at.
+        made: what it returned; neither scale nor shift is looked at.
+        how: as then.
+        wants_x: whether x' gradient is needed; it comes anyway where there is an affine map.
+        wants_add: whether that of the addend is.
+    """
+    x, weight, gamma, _, scale, shift, _ = inputs
+    shape = how.shape
     ggamma, gbeta, constant, slope = (torch.empty(shape.out_channels) for _ in range(4))
-    count = y.numel() // shape.out_channels
-    gscale, gshift, gy = gscale.contiguous(), gshift.contiguous(), gy.contiguous()
-    numbers = (mean, variance, gamma, eps, gscale, gshift, ggamma, gbeta, constant, slope)
+    count = made.y.numel() // shape.out_channels
+    gy, gscale, gshift = (grad.contiguous() for grad in grads)
+    numbers = (made.mean, made.variance, gamma, how.eps, gscale, gshift, ggamma, gbeta, constant, slope)
     _call("tmg_norm_coefficients_backward", shape.out_channels, count, *numbers)
     gx = torch.empty(shape.inputs) if wants_x or scale is not None else None
     gweight, gadd = torch.empty(shape.weights), torch.empty(shape.outputs) if wants_add else None
     affine = None if scale is None else torch.empty(2, shape.in_channels, dtype=torch.float64)
     _call(
-        "tmg_norm_conv_backward", _structure(shape), x, scale, shift, relu, weight, y, gy, constant, slope, gx, gweight,
-        affine, gadd, _threads(),
+        "tmg_norm_conv_backward", _structure(shape), x, scale, shift, how.relu, weight, made.y, gy, constant, slope,
+        gx, gweight, affine, gadd, _threads(),
     )  # fmt: skip
     of_scale, of_shift = (None, None) if affine is None else (affine[0].float(), affine[1].float())
     return gx, gweight, ggamma, gbeta, of_scale, of_shift, gadd
@@ -206,26 +204,22 @@ def affine_backward(
 
 class _NormConv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-        scale, shift, add, eps, relu, shape = rest
-        y, *found = norm_conv_forward(x, weight, gamma, beta, scale, shift, add, eps, relu, shape)
-        ctx.save_for_backward(x, weight, gamma, beta, scale, shift, add, y, found[2], found[3])
-        ctx.how = eps, relu, shape
-        ctx.mark_non_differentiable(found[2], found[3])
-        return (y, *found)
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        inputs, how = Inputs(*arguments[:7]), arguments[7]
+        made = norm_conv_forward(inputs, how)
+        ctx.save_for_backward(*inputs, *made)
+        ctx.how = how
+        ctx.mark_non_differentiable(made.mean, made.variance)
+        return tuple(made)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, gamma, beta, scale, shift, add, y, mean, variance = ctx.saved_tensors
+        inputs, made = Inputs(*ctx.saved_tensors[:7]), Normed(*ctx.saved_tensors[7:])
         if torch.is_grad_enabled():  # to be differentiated again
-            inputs = (x, weight, gamma, beta, scale, shift, add)
-            return *_again(plain_norm_conv, inputs, ctx.how, grads[:3]), None, None, None
-        eps, relu, shape = ctx.how
-        gx, *others = norm_conv_backward(
-            grads[0], grads[1], grads[2], x, weight, gamma, scale, shift, y, mean, variance, eps, relu, shape,
-            ctx.needs_input_grad[0], ctx.needs_input_grad[6],
-        )  # fmt: skip
-        return gx, *others, None, None, None
+            return *_again(lambda *tensors: plain_norm_conv(Inputs(*tensors), ctx.how), inputs, grads[:3]), None
+        wants_x, *_, wants_add = ctx.needs_input_grad[:7]
+        found = norm_conv_backward(grads[:3], inputs, made, ctx.how, wants_x=wants_x, wants_add=wants_add)
+        return *found, None
 
 
 class _AffineAct(torch.autograd.Function):
@@ -240,23 +234,24 @@ class _AffineAct(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         y, scale, shift, add, out = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *_again(_plain_affine, (y, scale, shift, add), (ctx.relu,), grads), None
+            return *_again(lambda *four: _plain_affine(four, ctx.relu), (y, scale, shift, add), grads), None
         wants_add = ctx.needs_input_grad[3]
         gy, gadd, of_scale, of_shift = affine_backward(grads[0], y, scale, shift, out, ctx.relu, wants_add)
         return gy, of_scale, of_shift, gadd, None
 
 
-def _plain_affine(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: int) -> tuple[Tensor]:
+def _plain_affine(inputs: tuple[Any, ...], relu: int) -> tuple[Tensor]:
+    y, scale, shift, add = inputs
     out = y * scale[:, None, None] + shift[:, None, None]
     out = out.relu() if relu == End.BEFORE_ADD else out
     out = out if add is None else out + add
     return (out.relu() if relu == End.LAST else out,)
 
 
-def _again(plain: Any, inputs: tuple[Tensor | None, ...], how: Any, grads: Sequence[Tensor]) -> list[Tensor | None]:
+def _again(plain: Any, inputs: Sequence[Tensor | None], grads: Sequence[Tensor]) -> list[Tensor | None]:
     """Gradients by torch's own operators, in a graph of their own."""
     wanted = [x for x in inputs if x is not None and x.requires_grad]
-    found = iter(torch.autograd.grad(plain(*inputs, *how), wanted, grads, create_graph=True, allow_unused=True))
+    found = iter(torch.autograd.grad(plain(*inputs), wanted, grads, create_graph=True, allow_unused=True))
     return [next(found) if x is not None and x.requires_grad else None for x in inputs]
 
 
@@ -265,7 +260,7 @@ def _again(plain: Any, inputs: tuple[Tensor | None, ...], how: Any, grads: Seque
 
 @cache
 def _function(name: str) -> Any:
-    function = getattr(native.library(), name)
+    function = getattr(native.loaded(), name)
     function.argtypes, function.restype = _ARGUMENTS[name], _INT
     return function
 

@@ -5,9 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import custom_op
 
 from torchmg.kernels.fused import (
     End,
+    How,
+    Inputs,
+    Normed,
     affine_backward,
     affine_forward,
     norm_conv_backward,
@@ -15,84 +19,49 @@ from torchmg.kernels.fused import (
     shape_of,
 )
 
+_HOW = "float eps, bool relu, int stride, int[] padding, int groups"
+_TENSORS = "Tensor x, Tensor weight, Tensor gamma, Tensor beta, Tensor? scale, Tensor? shift, Tensor? add"
+_FORWARD = f"({_TENSORS}, {_HOW}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+_BACKWARD = f"(Tensor[] grads, Tensor[] saved, Tensor[] affine, {_HOW}, bool wants_add) -> Tensor[]"
 
-@torch.library.custom_op("torchmg::norm_conv", mutates_args=())
-def _norm_conv_operator(
-    x: Tensor,
-    weight: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    scale: Tensor | None,
-    shift: Tensor | None,
-    add: Tensor | None,
-    eps: float,
-    relu: bool,
-    stride: int,
-    padding: Sequence[int],
-    groups: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    shape = shape_of(x, weight, stride, padding, groups)
+
+def _how(x: Tensor, weight: Tensor, eps: float, relu: bool, *geometry: Any) -> How:
+    return How(eps, relu, shape_of(x, weight, *geometry))
+
+
+@custom_op("torchmg::norm_conv", mutates_args=(), schema=_FORWARD)
+def _norm_conv_operator(*arguments: Any) -> tuple[Tensor, ...]:
+    x, weight, gamma, beta, scale, shift, add, *how = arguments
     add = None if add is None else add.contiguous()
-    return norm_conv_forward(x.contiguous(), weight.contiguous(), gamma, beta, scale, shift, add, eps, relu, shape)
+    inputs = Inputs(x.contiguous(), weight.contiguous(), gamma, beta, scale, shift, add)
+    return tuple(norm_conv_forward(inputs, _how(x, weight, *how)))
 
 
 @_norm_conv_operator.register_fake
-def _norm_conv_shape(
-    x: Tensor,
-    weight: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    scale: Tensor | None,
-    shift: Tensor | None,
-    add: Tensor | None,
-    eps: float,
-    relu: bool,
-    stride: int,
-    padding: Sequence[int],
-    groups: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    y = x.new_empty(shape_of(x, weight, stride, padding, groups).outputs)
-    return y, *(x.new_empty(weight.shape[0]) for _ in range(4))  # pyright: ignore
+def _norm_conv_shape(*arguments: Any) -> tuple[Tensor, ...]:
+    x, weight, *_ = arguments
+    y = x.new_empty(_how(x, weight, *arguments[7:]).shape.outputs)
+    return y, *(x.new_empty(weight.shape[0]) for _ in range(4))
 
 
-@torch.library.custom_op("torchmg::norm_conv_backward", mutates_args=())
+@custom_op("torchmg::norm_conv_backward", mutates_args=(), schema=_BACKWARD)
 def _norm_conv_backward_operator(
-    grads: Sequence[Tensor],
-    saved: Sequence[Tensor],
-    affine: Sequence[Tensor],
-    eps: float,
-    relu: bool,
-    stride: int,
-    padding: Sequence[int],
-    groups: int,
-    wants_add: bool,
+    grads: Sequence[Tensor], saved: Sequence[Tensor], affine: Sequence[Tensor], *how: Any
 ) -> list[Tensor]:
     x, weight, gamma, y, mean, variance = saved
-    scale, shift = affine or (None, None)
-    shape = shape_of(x, weight, stride, padding, groups)
-    x, weight = x.contiguous(), weight.contiguous()
-    gy, gscale, gshift = grads
-    found = norm_conv_backward(
-        gy, gscale, gshift, x, weight, gamma, scale, shift, y.contiguous(), mean, variance, eps, relu, shape, True,
-        wants_add,
-    )  # fmt: skip
+    inputs = Inputs(x.contiguous(), weight.contiguous(), gamma, gamma, *affine)
+    made = Normed(y.contiguous(), gamma, gamma, mean, variance)
+    *told, wants_add = how
+    found = norm_conv_backward(grads, inputs, made, _how(x, weight, *told), wants_x=True, wants_add=wants_add)
     return [g for g in found if g is not None]
 
 
 @_norm_conv_backward_operator.register_fake
 def _norm_conv_backward_shape(
-    grads: Sequence[Tensor],
-    saved: Sequence[Tensor],
-    affine: Sequence[Tensor],
-    eps: float,
-    relu: bool,
-    stride: int,
-    padding: Sequence[int],
-    groups: int,
-    wants_add: bool,
+    grads: Sequence[Tensor], saved: Sequence[Tensor], affine: Sequence[Tensor], *how: Any
 ) -> list[Tensor]:
     x, weight, gamma, y = saved[:4]
-    made = (x, weight, gamma, gamma, *affine, *((y,) if wants_add else ()))
+    made = (x, weight, gamma, gamma, *affine, *((y,) if how[-1] else ()))
     return [t.new_empty(t.shape) for t in made]
 
 
@@ -115,7 +84,7 @@ def _norm_conv_gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
 _norm_conv_operator.register_autograd(_norm_conv_gradients, setup_context=_keep_norm_conv)
 
 
-@torch.library.custom_op("torchmg::affine_act", mutates_args=())
+@custom_op("torchmg::affine_act", mutates_args=())
 def _affine_operator(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: int) -> Tensor:
     return affine_forward(y.contiguous(), scale, shift, None if add is None else add.contiguous(), relu)
 
@@ -125,7 +94,7 @@ def _affine_shape(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, r
     return y.new_empty(y.shape)
 
 
-@torch.library.custom_op("torchmg::affine_act_backward", mutates_args=())
+@custom_op("torchmg::affine_act_backward", mutates_args=())
 def _affine_backward_operator(
     gout: Tensor, y: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None, relu: int, wants_add: bool
 ) -> list[Tensor]:

@@ -114,7 +114,7 @@ def _called(name: str, shape: Shape, *tensors: Tensor | None) -> bool:
 
 def _function(name: str, tensors: int) -> Callable[..., int] | None:
     if name not in _functions:
-        library = native.library()
+        library = native.loaded()
         function = None if library is None else getattr(library, name, None)
         if function is not None:
             function.argtypes = [ctypes.c_void_p] * (1 + tensors) + [ctypes.c_int32]

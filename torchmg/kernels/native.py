@@ -17,37 +17,37 @@ VERSION = 2
 REBUILD = "python -m torchmg.kernels.build"
 
 
-def library() -> ctypes.CDLL | None:
+def loaded() -> ctypes.CDLL | None:
     """The loaded library; None when there is none that can be used, for the reason `why_not` gives."""
     return _loaded()[0]
 
 
 def why_not() -> str:
-    """Why `library` is None, and what helps, in one line; empty when there is one."""
+    """Why `loaded` returns None, and what helps, in one line; empty when there is one."""
     return _loaded()[1]
 
 
 def isa() -> str | None:
     """The instruction set in use: "avx512", "avx2" or "baseline"; None without a library."""
-    found = library()
+    found = loaded()
     return None if found is None else found.tmg_isa().decode()
 
 
 def isas() -> tuple[str, ...]:
     """The library's instruction sets that this processor has, best first; none without a library."""
-    found = library()
+    found = loaded()
     return () if found is None else tuple(filter(None, found.tmg_isas().decode().split(",")))
 
 
 def use_isa(name: str) -> bool:
     """Use this instruction set from now on; False when that is not possible, and nothing changes."""
-    found = library()
+    found = loaded()
     return found is not None and found.tmg_use_isa(name.encode()) == 0
 
 
 def has(*functions: str) -> bool:
     """Whether there is a library with all these C functions."""
-    found = library()
+    found = loaded()
     return found is not None and all(hasattr(found, name) for name in functions)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import custom_op, impl
 from torch.nn import functional as F
 
 from torchmg.kernels import lowerings
@@ -72,7 +73,7 @@ def fast_pointwise(x: Tensor, weight: Tensor, groups: int, *, paired: bool) -> T
 # The operator: one node forward and one backward. Its outputs are contiguous, whatever computed them.
 
 
-@torch.library.custom_op("torchmg::grouped_conv", mutates_args=())
+@custom_op("torchmg::grouped_conv", mutates_args=())
 def _operator(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int], groups: int
 ) -> Tensor:
@@ -83,7 +84,7 @@ def _operator(
     return lowerings.forward(chosen, shape, x, weight, bias).contiguous()
 
 
-@torch.library.custom_op("torchmg::grouped_conv_backward", mutates_args=())
+@custom_op("torchmg::grouped_conv_backward", mutates_args=())
 def _backward_operator(
     grad: Tensor,
     x: Tensor,
@@ -113,17 +114,9 @@ def _operator_shape(
 
 
 @_backward_operator.register_fake
-def _backward_operator_shape(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    groups: int,
-    wanted: Sequence[bool],
-) -> tuple[Tensor, Tensor, Tensor]:
+def _backward_operator_shape(grad: Tensor, x: Tensor, weight: Tensor, *how: Any) -> tuple[Tensor, Tensor, Tensor]:
     shapes = (x.shape, weight.shape, weight.shape[:1])
-    gx, gw, gb = (grad.new_empty(size if want else 0) for size, want in zip(shapes, wanted, strict=True))
+    gx, gw, gb = (grad.new_empty(size if want else 0) for size, want in zip(shapes, how[-1], strict=True))
     return gx, gw, gb
 
 
@@ -155,7 +148,7 @@ def _autocast(device: str, key: str) -> None:
         with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))):
             return torch.ops.torchmg.grouped_conv(*cast, *how)
 
-    torch.library.impl("torchmg::grouped_conv", key, kernel)
+    impl("torchmg::grouped_conv", key, kernel)
 
 
 for _device, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
@@ -168,15 +161,8 @@ def _plain_shape(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequ
     return shape_of(x.shape, weight.shape, (stride[0], stride[1]), (padding[0], padding[1]), groups)
 
 
-def _aten_backward(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    groups: int,
-    wanted: Sequence[bool],
-) -> tuple[Tensor | None, ...]:
+def _aten_backward(grad: Tensor, x: Tensor, weight: Tensor, *how: Any) -> tuple[Tensor | None, ...]:
+    stride, padding, groups, wanted = how
     sizes = [weight.shape[0]] if wanted[2] else None
     return torch.ops.aten.convolution_backward(
         grad, x, weight, sizes, stride, padding, (1, 1), False, (0, 0), groups, list(wanted)

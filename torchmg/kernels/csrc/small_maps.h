@@ -92,25 +92,6 @@ struct Walk {
   }
 };
 
-struct StoreTaps {
-  const float *x;
-  const Tap *taps;
-  const float *w;
-  int count;
-  float *to;
-  int64_t next;
-
-  template <int O, int V>
-  TMG_INLINE void run(int first) const {
-    Tile<O, V> tile;
-    tile.multiply(x + first * W, taps, w, count);
-#pragma GCC unroll 8
-    for (int o = 0; o < O; ++o)
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) store(to + o * next + (first + v) * W, tile.sums[o][v]);
-  }
-};
-
 // Every position of `channels` maps of packs of `images`, from turned maps to turned maps.
 inline void run_walk(const Walk &walk, int channels, int rows, const float *from, const float *w, float *to,
                      int images) {
@@ -118,7 +99,7 @@ inline void run_walk(const Walk &walk, int channels, int rows, const float *from
     size = block_of(channels - o);
     for (const Stretch &s : walk.stretches)
       for_outputs(size, s.pixels * (images / W),
-                  StoreTaps{from + int64_t(s.from) * images, walk.taps.data() + s.taps, w + int64_t(o) * rows, s.count,
+                  StoreTiles<Tap>{from + int64_t(s.from) * images, walk.taps.data() + s.taps, w + int64_t(o) * rows, s.count,
                             to + (int64_t(o) * walk.to + s.to) * images, int64_t(walk.to) * images});
   }
 }

@@ -97,6 +97,27 @@ TMG_INLINE void for_outputs(int outputs, int vectors, const Body &body) {
   }
 }
 
+// The body that stores: `rows` rows of `taps`, offsets or Taps, each output to its own `next` floats of `to`.
+template <class Taps>
+struct StoreTiles {
+  const float *x;
+  const Taps *taps;
+  const float *w;
+  int rows;
+  float *to;
+  int64_t next;
+
+  template <int O, int V>
+  TMG_INLINE void run(int first) const {
+    Tile<O, V> tile;
+    tile.multiply(x + first * W, taps, w, rows);
+#pragma GCC unroll 8
+    for (int o = 0; o < O; ++o)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) store(to + o * next + (first + v) * W, tile.sums[o][v]);
+  }
+};
+
 // How many of `left` output channels the next tile takes.
 constexpr int block_of(int left) {
   return left >= BLOCK ? BLOCK : left >= 4 ? 4 : left >= 2 ? 2 : 1;

@@ -28,29 +28,10 @@ inline void pack_weights(const float *w, int out, int rows, int64_t by_out, int6
   }
 }
 
-struct StoreTiles {
-  const float *x;
-  const int32_t *offset;
-  const float *w;
-  int rows;
-  float *to;
-  int64_t next;
-
-  template <int O, int V>
-  TMG_INLINE void run(int first) const {
-    Tile<O, V> tile;
-    tile.multiply(x + first * W, offset, w, rows);
-#pragma GCC unroll 8
-    for (int o = 0; o < O; ++o)
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) store(to + o * next + (first + v) * W, tile.sums[o][v]);
-  }
-};
-
 // One block of outputs at `vectors` vectors of positions, each output's to its own `next` floats of `to`.
 inline void run_block(int outputs, int vectors, const float *x, const int32_t *offset, const float *w, int rows,
                       float *to, int64_t next) {
-  for_outputs(outputs, vectors, StoreTiles{x, offset, w, rows, to, next});
+  for_outputs(outputs, vectors, StoreTiles<int32_t>{x, offset, w, rows, to, next});
 }
 
 // y of one channel of one image, while it is in the cache: adds the bias and the addend, and sums up.
