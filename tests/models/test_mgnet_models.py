@@ -104,7 +104,7 @@ def test_mgnet_has_the_weights_of_the_closed_form(
 
 
 @pytest.mark.parametrize(
-    ("name", "calls"), [("mgnet18", 29), ("mgiad18", 74)], ids=["2 steps with FAS", "coarsest 64, 1 + 1 steps"]
+    ("name", "calls"), [("mgnet18", 28), ("mgiad18", 73)], ids=["2 steps with FAS", "coarsest 64, 1 + 1 steps"]
 )
 def test_calls_are_those_of_the_algorithm(name: str, calls: int) -> None:
     model, called = torchmg.create(name), []
@@ -148,7 +148,7 @@ def test_without_fas_each_resolution_starts_from_zero() -> None:
         smoother.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     model(torch.randn(2, 3, 8, 8))
     assert len(seen) == 3
-    assert not any(u.any() for u in seen)
+    assert seen == [None] * 3
     assert len(model.project) == 0
 
 

@@ -1,5 +1,6 @@
 """The data-feature relation against its formula, its dense form and its closed-form cost."""
 
+from copy import deepcopy
 from math import prod
 from typing import Any
 
@@ -78,9 +79,35 @@ def test_coarsening_is_equations_6_and_7() -> None:
     assert torch.allclose(got[0], features)
     assert torch.allclose(got[1], data + F.conv2d(features, coarse.data_maps[0].weight, padding=1))
     plain = coarsen(u, f, fine, coarse, restrict, None)
-    assert not plain[0].any()
-    assert plain[0].shape == features.shape
+    assert plain[0] is None
     assert torch.allclose(plain[1], data)
+
+
+@pytest.mark.parametrize("options", [{}, {"share": "A"}, {"norms": "level"}, {"smoother": "jacobi"}])
+def test_starting_from_zero_needs_one_map_less(options: Any) -> None:
+    relation, f = DataFeature(4, groups=2, steps=3, **options).double(), images(4)
+    again, calls = deepcopy(relation), []
+    again.data_maps[0].register_forward_hook(lambda *_: calls.append(1))
+    zero = again.zero(f)
+    assert zero is None
+    nothing, zeros = again(zero, f), relation(torch.zeros_like(f), f)
+    assert torch.allclose(nothing, zeros, atol=1e-12)
+    assert len(calls) == 2 + (options.get("smoother") is not None) * 3
+    (nothing**2).sum().backward()
+    (zeros**2).sum().backward()
+    for one, other in zip(again.parameters(), relation.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert torch.allclose(one.grad, other.grad, atol=1e-9)
+    for one, other in zip(again.buffers(), relation.buffers(), strict=True):
+        assert torch.allclose(one, other)
+
+
+@pytest.mark.parametrize("options", [{"share": "none"}, {"steps": 1}])
+def test_a_map_that_nothing_else_uses_is_applied_to_zero(options: Any) -> None:
+    zero = DataFeature(4, **options).zero(images(4))
+    assert zero is not None
+    assert not zero.any()
 
 
 @settings(max_examples=20)

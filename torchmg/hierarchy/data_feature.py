@@ -82,11 +82,13 @@ def sic_costs(
     costs = []
     for index, level in enumerate(levels):
         down = visits[index] if index + 1 < len(levels) else 0
-        came = visits[index - 1] if index and fas else 0
+        came = visits[index - 1] if index else 0
+        if not fas and (share == "none" or steps[index] == 1):
+            came = 0
         relax = relation_cost(
             level,
             steps[index],
-            down + came,
+            down + (came if fas else -came),  # features that start from zero need no A(0)
             share=share,
             norms=norms,
             smoother=smoother,

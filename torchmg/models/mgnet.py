@@ -109,7 +109,7 @@ class MgNet(Classifies):
             partial(coarsen, fine=fine, coarse=coarse, restrict=r, project=pi)
             for (fine, coarse), r, pi in zip(pairwise(relations), self.restrict, project, strict=True)
         ]
-        return descend(torch.zeros_like(f), f, down, list(self.smoothers))
+        return descend(relations[0].zero(f), f, down, list(self.smoothers))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (batch, num_classes)."""

@@ -225,5 +225,7 @@ def _track(norm: nn.BatchNorm2d, made: fused.Normed) -> None:
         norm.num_batches_tracked.add_(1)
         share = 1 / norm.num_batches_tracked.float() if share is None else share
     share = 0.0 if share is None else share
+    if not torch.compiler.is_compiling():  # as torch's own update, it does not disturb the backward of an earlier use
+        mean, variance = mean.data, variance.data
     mean.lerp_(made.mean, share)
     variance.lerp_(made.variance * (count / (count - 1)), share)

@@ -12,14 +12,16 @@ from torchmg.nn.recompute import Around, at_once
 Operator = Callable[..., Any]
 Uses = Iterable[Operator]
 """One operator as it is at each of its uses in a cycle, in order: the same weights, norms of its own."""
-Smoother = Callable[[Tensor, Tensor], Tensor]
-Restrict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Features = Tensor | None
+"""u of a level; None is zero, which no map need be applied to."""
+Smoother = Callable[[Features, Tensor], Tensor]
+Restrict = Callable[[Tensor, Tensor], tuple[Features, Tensor]]
 
 PAPER = Cycle()
 
 
 def fas_cycle(
-    u: Tensor,
+    u: Features,
     restrict: Sequence[Uses],
     relax: Sequence[Uses],
     prolong: Sequence[Uses],
@@ -43,7 +45,7 @@ def fas_cycle(
     restricted is prolonged, so a cycle leaves alone what its relaxations leave alone.
 
     Args:
-        u: features on the finest level.
+        u: features on the finest level; None is zero, for operators that know it, as `restrict` may return it.
         restrict: `restrict[l]` maps level l to l + 1, any norm included, once for each visit of l; with data it returns
             a pair.
         relax: shape-keeping, once for each of `cycle.relaxations`.
@@ -55,38 +57,42 @@ def fas_cycle(
             the backward pass (`torchmg.nn.recompute.again`), and then uses must be iterable anew.
 
     Returns:
-        u_0, of the shape of `u`.
+        u_0, of the shape of `u`, or of `data`.
     """
     down, smooth, up = ([iter(uses) for uses in levels] for levels in (restrict, relax, prolong))
 
-    def relaxed(times: int, level: int, u: Tensor, f: tuple[Tensor, ...]) -> Tensor:
+    def relaxed(times: int, level: int, u: Any, f: tuple[Tensor, ...]) -> Any:
         for _ in range(times):
             u = next(smooth[level])(u, *f)
         return u
 
-    def visit(level: int, u: Tensor, f: tuple[Tensor, ...], kind: CycleKind) -> Tensor:
+    def visit(level: int, u: Features, f: tuple[Tensor, ...], kind: CycleKind) -> Tensor:
         if level + 1 == len(smooth):
             return relaxed(cycle.solve, level, u, f)
         u = relaxed(cycle.pre, level, u, f)
-        u = u + (around(anew, u, f, kind) if level == 0 else correct(level, u, f, kind))
+        u = _sum(u, around(anew, u, f, kind) if level == 0 else correct(level, u, f, kind))
         return relaxed(cycle.post, level, u, f)
 
-    def correct(level: int, u: Tensor, f: tuple[Tensor, ...], kind: CycleKind) -> Tensor:
+    def correct(level: int, u: Features, f: tuple[Tensor, ...], kind: CycleKind) -> Tensor:
         # A function of its own: when it returns, the coarse maps are freed.
         restricted = next(down[level])(u, *f)
         coarse, *g = restricted if f else (restricted,)
         v = coarse
         for coarser in below(kind, level, len(smooth)):
             v = visit(level + 1, v, tuple(g), coarser)
-        return next(up[level])(v - coarse if correction == "fas" else v)
+        return next(up[level])(v if coarse is None or correction == "plain" else v - coarse)
 
-    def anew(u: Tensor, f: tuple[Tensor, ...], kind: CycleKind) -> Tensor:
+    def anew(u: Features, f: tuple[Tensor, ...], kind: CycleKind) -> Tensor:
         # All uses below the finest level are in here, so whoever calls it again needs the first ones again.
         down[:], up[:] = [iter(uses) for uses in restrict], [iter(uses) for uses in prolong]
         smooth[1:] = [iter(uses) for uses in relax[1:]]
         return correct(0, u, f, kind)
 
     return visit(0, u, () if data is None else (data,), cycle.kind)
+
+
+def _sum(u: Features, correction: Tensor) -> Tensor:
+    return correction if u is None else u + correction
 
 
 def additive_cycle(
@@ -112,14 +118,14 @@ def additive_cycle(
     return y
 
 
-def descend(u: Tensor, f: Tensor, restrict: Sequence[Restrict], relax: Sequence[Smoother]) -> list[Tensor]:
+def descend(u: Features, f: Tensor, restrict: Sequence[Restrict], relax: Sequence[Smoother]) -> list[Tensor]:
     """The way down of a cycle, from which nothing comes back (a backslash cycle): the form of MgNet and MGiaD.
 
     On every level l = 1 .. L:    u_l <- relax_l(u_l, f_l)
     and to the next, if any:      (u_{l+1}, f_{l+1}) = restrict_l(u_l, f_l).
 
     Args:
-        u: features on the finest level, zero in the papers.
+        u: features on the finest level, zero in the papers, which None stands for.
         f: data on the finest level.
         restrict: from each level but the coarsest to the next.
         relax: each level's smoothing, all its steps at once.
@@ -127,10 +133,9 @@ def descend(u: Tensor, f: Tensor, restrict: Sequence[Restrict], relax: Sequence[
     Returns:
         u_l of every level, finest first.
     """
-    features = []
+    features: list[Tensor] = []
     for level, smooth in enumerate(relax):
         if level > 0:
-            u, f = restrict[level - 1](u, f)
-        u = smooth(u, f)
-        features.append(u)
+            u, f = restrict[level - 1](features[-1], f)
+        features.append(smooth(u, f))
     return features

@@ -117,26 +117,36 @@ class DataFeature(nn.Module):
         weights = sum(p.numel() for p in a.parameters())
         return weights, a.macs_per_pixel() if isinstance(a, ChannelCoupling) else weights
 
-    def residual(self, u: Tensor, f: Tensor) -> Tensor:
-        """F - A u."""
-        return f - self.data(u)
+    def zero(self, f: Tensor) -> Tensor | None:
+        """U = 0 to start from, for data f: None, so that A(0) is not computed, where other steps use that A."""
+        return None if len(self.data_maps) == 1 < self.steps else torch.zeros_like(f)
 
-    def step(self, i: int, u: Tensor, f: Tensor) -> Tensor:
-        """Smoothing step i, counted from 0."""
+    def residual(self, u: Tensor | None, f: Tensor) -> Tensor:
+        """F - A u; None is u = 0."""
+        return f if u is None else f - self.data(u)
+
+    def step(self, i: int, u: Tensor | None, f: Tensor) -> Tensor:
+        """Smoothing step i, counted from 0; None is u = 0."""
         data_map, feature_map = _at(self.data_maps, i), _at(self.feature_maps, i)
-        r = conv_norm_later(data_map, _at(self.data_norms, i), u, act=self.act, minuend=f)
-        norm = _at(self.feature_norms, i)
+        data_norm, norm = _at(self.data_norms, i), _at(self.feature_norms, i)
+        if u is None:
+            r = self.act(data_norm(f))
+        else:
+            r = conv_norm_later(data_map, data_norm, u, act=self.act, minuend=f)
         if isinstance(feature_map, PolynomialFeature | AdjointFeature):
-            return u + self.act(norm(feature_map(value_of(r), data_map)))
+            y = self.act(norm(feature_map(value_of(r), data_map)))
+            return y if u is None else u + y
         return conv_norm(feature_map, norm, r, act=self.act, after=u)
 
-    def uses(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
+    def uses(self) -> Iterator[Callable[[Tensor | None, Tensor], Tensor]]:
         """The smoothing steps in order, (u, f) -> u each."""
         return (partial(self.step, i) for i in range(self.steps))
 
-    def forward(self, u: Tensor, f: Tensor) -> Tensor:
-        """All steps, one after the other."""
-        for step in self.uses():
+    def forward(self, u: Tensor | None, f: Tensor) -> Tensor:
+        """All steps, one after the other; None is u = 0."""
+        first, *others = self.uses()
+        u = first(u, f)
+        for step in others:
             u = step(u, f)
         return u
 
@@ -147,23 +157,23 @@ def _at(modules: nn.ModuleList, i: int) -> nn.Module:
 
 
 def coarsen(
-    u: Tensor,
+    u: Tensor | None,
     f: Tensor,
     fine: DataFeature,
     coarse: DataFeature,
     restrict: Callable[[Tensor], Tensor],
     project: Callable[[Tensor], Tensor] | None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor | None, Tensor]:
     """Features and data of the next level (MGiaD paper, Eqs. 6 and 7, between resolutions as between widths).
 
         u_c = Pi u,    f_c = R(f - A u) + A_c u_c        with the full approximation scheme
         u_c = 0,       f_c = R(f - A u)                  without (`project` None)
 
     Returns:
-        (u_c, f_c).
+        (u_c, f_c); None is u_c = 0, see `DataFeature.zero`.
     """
     data = restrict(fine.residual(u, f))
     if project is None:
-        return torch.zeros_like(data), data
-    features = project(u)
+        return coarse.zero(data), data
+    features = project(torch.zeros_like(f) if u is None else u)
     return features, data + coarse.data(features)

@@ -158,8 +158,8 @@ class SiC(nn.Module):
         assert isinstance(relation, DataFeature)
         return relation
 
-    def forward(self, u: Tensor, f: Tensor) -> Tensor:
-        """One cycle."""
+    def forward(self, u: Tensor | None, f: Tensor) -> Tensor:
+        """One cycle; None is u = 0."""
         relations = [relation for relation in self.relax if isinstance(relation, DataFeature)]
         fine_to_coarse = list(pairwise(relations))
         down = [self._down(level, *pair) for level, pair in enumerate(fine_to_coarse)]
