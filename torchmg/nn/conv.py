@@ -48,11 +48,8 @@ class GroupedConv1d(_ShapeKeeping, nn.Conv1d):
     """A shape-keeping grouped `nn.Conv1d` without bias, for (batch, channels, length)."""
 
 
-class GroupedConv2d(_ShapeKeeping, nn.Conv2d):
-    """A shape-keeping grouped `nn.Conv2d` without bias, for (batch, channels, height, width).
-
-    It computes what `nn.Conv2d` does, by the fastest lowering there is (see `torchmg.kernels.op.grouped_conv`).
-    """
+class LoweredConv2d(nn.Conv2d):
+    """`nn.Conv2d` by the fastest lowering there is (see `torchmg.kernels.op.grouped_conv`)."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Apply the convolution; dilation and other padding, where something has set them, are torch's."""
@@ -61,6 +58,10 @@ class GroupedConv2d(_ShapeKeeping, nn.Conv2d):
             return super().forward(input)
         stride = (self.stride[0], self.stride[1])
         return by_lowering(input, self.weight, self.bias, stride, (padding[0], padding[1]), self.groups)
+
+
+class GroupedConv2d(_ShapeKeeping, LoweredConv2d):
+    """A shape-keeping grouped `nn.Conv2d` without bias, for (batch, channels, height, width)."""
 
 
 class GroupedConv3d(_ShapeKeeping, nn.Conv3d):

@@ -185,18 +185,24 @@ def _worth(
     shape = shape_of(x.shape, weight.shape, (stride, stride), padding, groups)
     if shape is None or shape.outputs[0] * shape.outputs[2] * shape.outputs[3] < 2:
         return False
-    in_group, out_group = weight.shape[1], weight.shape[0] // groups
-    if not _small(in_group, out_group, (weight.shape[2], weight.shape[3])):
+    if not _small(weight.shape[1], weight.shape[0] // groups, (weight.shape[2], weight.shape[3]), *x.shape[2:]):
         return False
-    grouped = groups > 1 and shape.group_size > 1
-    return not grouped or choice.choose(shape, threads=torch.get_num_threads(), gradients=True) == "native"
+    if groups == 1 or not 1 < shape.group_size <= 16:
+        return True
+    return choice.choose(shape, threads=torch.get_num_threads(), gradients=True) == "native"
 
 
-def _small(in_group: int, out_group: int, kernel: tuple[int, int]) -> bool:
-    """Whether what is saved in passes over feature maps outweighs what torch's own convolutions do better."""
+def _small(in_group: int, out_group: int, kernel: tuple[int, int], height: int = 0, width: int = 0) -> bool:
+    """Whether what is saved in passes over feature maps outweighs what torch's own convolutions do better.
+
+    The limits are measured ones (`benchmarks/cpu_training.py` shows what they lead to): the larger a map, the more of
+    a step its passes are.
+    """
     if choice.pin() is not None:
         return choice.pin() == "native"
-    return max(in_group, out_group) <= (32 if kernel == (1, 1) else 16)
+    pixels = height * width
+    most = 64 if pixels >= 1024 else 32 if pixels >= 256 or kernel == (1, 1) else 16
+    return max(in_group, out_group) <= most
 
 
 def _beside(x: Tensor, sizes: Sequence[int]) -> bool:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from torchmg.errors import ShapeError
 from torchmg.hierarchy import GridInit, GridTransferKind, check_choice, check_groups
+from torchmg.nn.conv import LoweredConv2d
 
 Boundary = Literal["pad", "interior"]
 """Which fine points are coarse ones too: `pad`, the first, third, ... of n, so that (n + 1) // 2 remain, as in
@@ -57,7 +58,7 @@ class GridRestriction(nn.Module):
         self.boundary: Boundary = boundary
         self.rectify = rectify
         padding = 1 if boundary == "pad" else 0
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, 2, padding, groups=groups, bias=False)
+        self.conv = LoweredConv2d(in_channels, out_channels, 3, 2, padding, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(out_channels) if norm else None
         self.reset_parameters()
 
