@@ -128,9 +128,7 @@ def measure_gpu_peaks(
             for _ in range(CHAIN):
                 value.add_(1)
 
-        times = interleaved_on(
-            device, products | moved | {"launch": graphed(chain, device)}, rounds=rounds, turn=turn
-        )
+        times = interleaved_on(device, products | moved | {"launch": graphed(chain, device)}, rounds=rounds, turn=turn)
     tflops = max(2e-9 * int(n) ** 3 / times[n].median for n in products)
     gbytes = max(2e-6 * (mib << 20) / times[f"{mib} MiB"].median for mib in copies)
     return GpuPeaks(str(dtype).removeprefix("torch."), tflops, gbytes, 1000 * times["launch"].median / CHAIN)

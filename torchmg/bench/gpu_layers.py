@@ -87,6 +87,7 @@ def our_pass(which: Pass) -> Run:
 def candidates(which: Pass) -> tuple[dict[str, tuple[Run, torch.memory_format]], list[str]]:
     """Ways of computing a pass, each with the layout of its tensors, and why ours is not among them."""
     planes, last = torch.contiguous_format, torch.channels_last
+    torch.compiler.reset()  # or from the ninth case on nothing is compiled
     found: dict[str, tuple[Run, torch.memory_format]] = {
         "planes": (torch_pass(which), planes),
         "channels_last": (torch_pass(which), last),

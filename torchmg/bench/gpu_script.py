@@ -126,4 +126,5 @@ def gpu_script(file: str, description: str | None) -> GpuScript | None:
     if not torch.cuda.is_available():
         print("There is no GPU here, so there is nothing to time, and no record is written.")
         return None
+    torch.backends.cudnn.benchmark = True  # the best that cuDNN has
     return GpuScript(args.out / f"{Path(file).stem}.json", args.quick, args.seconds, args.precision)

@@ -146,4 +146,3 @@ def refusal(name: str, failure: Exception) -> str:
     """A sentence about what could not be timed."""
     first = (str(failure).strip().splitlines() or [""])[0][:200]
     return f"{name}: {type(failure).__name__}: {first}"
-
