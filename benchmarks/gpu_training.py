@@ -10,8 +10,9 @@ torch's own convolutions only.
 from collections.abc import Callable
 from functools import partial
 
-import torchmg
 from torch import nn
+
+import torchmg
 from torchmg.bench.gpu_script import gpu_script
 from torchmg.bench.gpu_training import BATCH, MGIAD, SIZES, measure, targets, towers
 

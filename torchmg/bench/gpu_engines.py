@@ -35,7 +35,6 @@ def channels_last(model: nn.Module, x: Tensor) -> Call:
 
 def compiled(model: nn.Module, x: Tensor) -> Call:
     """`torch.compile` of the network with its norms folded, channels last, with torch's own convolutions."""
-    torch.compiler.reset()  # or after some networks nothing is compiled
     run = torch.compile(_last(folded(model, x)), dynamic=False)
     return _stock(run, x.contiguous(memory_format=torch.channels_last))
 
@@ -80,6 +79,7 @@ def time_on_gpu(
         reference: name of the one that the others are compared with, each in its fastest engine.
         engines: names in `ENGINES`.
     """
+    torch.compiler.reset()  # or after some cases nothing is compiled
     calls: dict[tuple[str, str], Call] = {}
     for subject in subjects:
         calls |= {(subject.name, name): call for name, call in _prepare(script, subject, batch, engines).items()}

@@ -26,6 +26,22 @@ SLACK = {torch.bfloat16: 0.03, torch.float16: 0.01, torch.float32: 0.01}
 
 Run = Callable[[Tensor, Tensor, Tensor, Shape], Tensor]
 """(input, weight, gradient of the output, sizes) -> what the pass makes."""
+Operands = tuple[Tensor, Tensor, Tensor]
+"""Input, weight, gradient of the output."""
+
+
+class Way(NamedTuple):
+    """A way of computing a pass, and the layouts that it wants of maps and weights."""
+
+    run: Run
+    maps: torch.memory_format = torch.channels_last
+    weights: torch.memory_format = torch.channels_last
+
+    def laid(self, operands: Operands) -> Operands:
+        """The same numbers in these layouts."""
+        x, weight, grad = operands
+        x, grad = (maps.contiguous(memory_format=self.maps) for maps in (x, grad))
+        return x, weight.contiguous(memory_format=self.weights), grad
 
 
 class Layer(NamedTuple):
@@ -84,22 +100,22 @@ def our_pass(which: Pass) -> Run:
     return run
 
 
-def candidates(which: Pass) -> tuple[dict[str, tuple[Run, torch.memory_format]], list[str]]:
-    """Ways of computing a pass, each with the layout of its tensors, and why ours is not among them."""
-    planes, last = torch.contiguous_format, torch.channels_last
+def candidates(which: Pass) -> tuple[dict[str, Way], list[str]]:
+    """Ways of computing a pass, and why ours is not among them."""
+    planes = torch.contiguous_format
     torch.compiler.reset()  # or from the ninth case on nothing is compiled
-    found: dict[str, tuple[Run, torch.memory_format]] = {
-        "planes": (torch_pass(which), planes),
-        "channels_last": (torch_pass(which), last),
-        "compile": (torch.compile(torch_pass(which), dynamic=False), last),
+    found = {
+        "planes": Way(torch_pass(which), planes, planes),
+        "channels_last": Way(torch_pass(which)),
+        "compile": Way(torch.compile(torch_pass(which), dynamic=False)),
     }
     try:
-        return found | {"torchmg": (our_pass(which), last)}, []
+        return found | {"torchmg": Way(our_pass(which), weights=planes)}, []
     except ImportError as failure:
         return found, [refusal("torchmg", failure)]
 
 
-def operands(shape: Shape, device: torch.device, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def random_operands(shape: Shape, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Operands:
     """Input, weight and gradient of the output, in planes; numbers of usual sizes."""
     generator = torch.Generator(device).manual_seed(seed)
     scale = prod(shape.weights[1:]) ** -0.5
@@ -110,7 +126,7 @@ def operands(shape: Shape, device: torch.device, dtype: torch.dtype, seed: int =
     return x, weight, grad
 
 
-def measure(script: GpuScript, layer: Layer, which: Pass, ways: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def measure(script: GpuScript, layer: Layer, which: Pass, ways: Mapping[str, Way] | None = None) -> dict[str, Any]:
     """A row: milliseconds of every way, the floor beside them, and what ours reaches.
 
     Args:
@@ -124,14 +140,14 @@ def measure(script: GpuScript, layer: Layer, which: Pass, ways: Mapping[str, Any
         ways, refused = candidates(which)
         script.leave_out(*refused)
     moved = layer_bytes(shape, which, script.dtype.itemsize)
-    sets = [operands(shape, device, script.dtype, seed) for seed in range(sets_beyond_cache(device, moved))]
+    sets = [random_operands(shape, device, script.dtype, seed) for seed in range(sets_beyond_cache(device, moved))]
     makes: dict[str, Callable[[int], Call]] = {}
     with torch.no_grad():
         wanted = torch_pass(which)(*sets[0], shape).float()
-        for name, (run, layout) in ways.items():
-            laid = [[t.contiguous(memory_format=layout) for t in tensors] for tensors in sets]
+        for name, way in ways.items():
+            laid = [way.laid(operands) for operands in sets]
             try:
-                found = run(*laid[0], shape).float()
+                found = way.run(*laid[0], shape).float()
             except Exception as failure:  # libraries and compilers may raise whatever they like
                 script.leave_out(f"{title(layer, which)}: {refusal(name, failure)}")
                 continue
@@ -139,7 +155,7 @@ def measure(script: GpuScript, layer: Layer, which: Pass, ways: Mapping[str, Any
             if not error <= SLACK[script.dtype]:
                 script.leave_out(f"{title(layer, which)}: {name} computes something else; off by {error:.1e}.")
                 continue
-            makes[name] = lambda index, run=run, laid=laid: partial(run, *laid[index], shape)
+            makes[name] = lambda index, run=way.run, laid=laid: partial(run, *laid[index], shape)
         halves = [(x, torch.empty_like(x)) for x, _, _ in sets]
         makes["copy"] = lambda index: partial(halves[index][1].copy_, halves[index][0])
         ms, refused = layer_ms(device, makes, moved, **script.timing)
@@ -150,7 +166,7 @@ def measure(script: GpuScript, layer: Layer, which: Pass, ways: Mapping[str, Any
 
 
 def reached(ms: Mapping[str, float], moved: float, shape: Shape, gbytes: float) -> dict[str, float]:
-    """Of the milliseconds of our kernels: times as fast as cuDNN, share of the copy bandwidth, 10^12 operations a second.
+    """Of the milliseconds of our kernels: times as fast as cuDNN, share of copy bandwidth, 10^12 operations a second.
 
     Args:
         ms: by way; empty is what is returned where ours is not among them.

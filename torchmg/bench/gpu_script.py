@@ -15,10 +15,11 @@ from torchmg.bench.gpu_timing import SMALL_TURN
 from torchmg.bench.record import write_record
 from torchmg.bench.script import Target, targets_table
 from torchmg.bench.timing import ROUNDS
+from torchmg.train.settings import Precision
 
 Case = TypeVar("Case")
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES: Mapping[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 """By the name of `--precision`."""
 SECONDS = 300.0
 """Allowance of a script that is given none, as the queue gives none."""
@@ -43,7 +44,7 @@ class GpuScript:
     path: Path
     quick: bool = False
     seconds: float = SECONDS
-    precision: str = "bf16"
+    precision: Precision = "bf16"
     device: torch.device = field(default_factory=lambda: torch.device("cuda"))
     rows: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)

@@ -82,8 +82,6 @@ def step_of(
     y = torch.randint(0, CLASSES, (batch,), device=script.device)
     # A rate at which repeating it cannot diverge: numbers that are not finite have other times.
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
-    if compiling:
-        torch.compiler.reset()  # or after some networks nothing is compiled
     run = torch.compile(model, dynamic=False) if compiling else model
 
     def step() -> Tensor:
@@ -114,6 +112,7 @@ def measure(
         batch: images.
         ways: names in `WAYS`.
     """
+    torch.compiler.reset()  # or after some cases nothing is compiled
     calls: dict[tuple[str, str], Call] = {}
     for name, build in builds.items():
         for way in ways:
