@@ -1,1 +1,1 @@
-"""Triton kernels for NVIDIA GPUs, channels last."""
+"""Grouped convolutions and what surrounds them on NVIDIA GPUs: Triton kernels on channels-last tensors."""
