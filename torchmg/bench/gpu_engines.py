@@ -126,7 +126,7 @@ def _prepare(script: GpuScript, subject: Subject, batch: int, engines: Sequence[
 def _error(found: object, wanted: Tensor) -> float:
     if not isinstance(found, Tensor):
         raise TypeError(f"an engine returned a {type(found).__name__}")
-    return float((found.float() - wanted).abs().max() / wanted.abs().max())
+    return float((found.detach().float() - wanted).abs().max() / wanted.abs().max())
 
 
 def _stock(run: Callable[[Tensor], Tensor], x: Tensor) -> Call:
