@@ -31,17 +31,15 @@ Operands = tuple[Tensor, Tensor, Tensor]
 
 
 class Way(NamedTuple):
-    """A way of computing a pass, and the layouts that it wants of maps and weights."""
+    """A way of computing a pass, and the layout that it wants of maps and weights."""
 
     run: Run
-    maps: torch.memory_format = torch.channels_last
-    weights: torch.memory_format = torch.channels_last
+    layout: torch.memory_format = torch.channels_last
 
     def laid(self, operands: Operands) -> Operands:
-        """The same numbers in these layouts."""
-        x, weight, grad = operands
-        x, grad = (maps.contiguous(memory_format=self.maps) for maps in (x, grad))
-        return x, weight.contiguous(memory_format=self.weights), grad
+        """The same numbers in this layout."""
+        x, weight, grad = (tensor.contiguous(memory_format=self.layout) for tensor in operands)
+        return x, weight, grad
 
 
 class Layer(NamedTuple):
@@ -102,15 +100,14 @@ def our_pass(which: Pass) -> Run:
 
 def candidates(which: Pass) -> tuple[dict[str, Way], list[str]]:
     """Ways of computing a pass, and why ours is not among them."""
-    planes = torch.contiguous_format
     torch.compiler.reset()  # or from the ninth case on nothing is compiled
     found = {
-        "planes": Way(torch_pass(which), planes, planes),
+        "planes": Way(torch_pass(which), torch.contiguous_format),
         "channels_last": Way(torch_pass(which)),
         "compile": Way(torch.compile(torch_pass(which), dynamic=False)),
     }
     try:
-        return found | {"torchmg": Way(our_pass(which), weights=planes)}, []
+        return found | {"torchmg": Way(our_pass(which))}, []
     except ImportError as failure:
         return found, [refusal("torchmg", failure)]
 

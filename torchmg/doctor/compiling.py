@@ -13,7 +13,7 @@ from torchmg.kernels import native
 
 
 def compiling() -> Iterator[Finding]:
-    """The native library, the GPU kernels, and what `torch.compile` uses: a C++ compiler with headers, Triton for CUDA."""
+    """The native library, the GPU kernels, and what `torch.compile` uses: a C++ compiler, Triton for CUDA."""
     yield native_kernels()
     yield gpu_kernels()
     yield _compiler()
