@@ -2,7 +2,6 @@
 
 import os
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,8 +42,7 @@ def channels_last(x: Tensor) -> bool:
 
 def float32_precision() -> str:
     """How products of float32 are formed: as in torch's own convolutions, "tf32" or "ieee"."""
-    convolutions: Any = vars(torch.backends.cudnn)["conv"]
-    return "tf32" if convolutions.fp32_precision == "tf32" else "ieee"
+    return "tf32" if torch.backends.cudnn.conv.fp32_precision == "tf32" else "ieee"
 
 
 @cache
