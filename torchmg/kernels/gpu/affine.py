@@ -1,10 +1,13 @@
+# ruff: noqa: N803 (constants of a kernel are in capitals, as Triton has them)
 """Passes over feature maps pixel by pixel: an affine end with its ReLU, its gradients, and the moments of a map.
 
 With |y| the bytes of a map, forward moves 2 |y|, or 3 with an addend; backward 3 |y| (gradient and y in, gradient out),
 and with a ReLU over all 4 (its output tells where), 5 with the addend's own gradient; the moments 1 |y|. All are bound
-by memory. What they sum over pixels are partials, a row a program, so that no result depends on an order of events. Comparisons are such that what is not
-a number stays so, which maxima would hide.
+by memory. What they sum over pixels are partials, a row a program, so that no result depends on an order of events.
+Comparisons are such that what is not a number stays so, which maxima would hide.
 """
+
+from typing import Any
 
 import torch
 import triton
@@ -29,7 +32,8 @@ def affine(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: in
     out = empty(tuple(y.shape), y.dtype, y.device)
     grid = (triton.cdiv(pixels, block_p) * triton.cdiv(channels, block_c),)
     other = y if add is None else add
-    _affine[grid](y, scale, shift, other, out, pixels, channels, relu, add is not None, block_p, block_c)
+    kernel: Any = _affine
+    kernel[grid](y, scale, shift, other, out, pixels, channels, relu, add is not None, block_p, block_c)
     return out
 
 
@@ -45,7 +49,8 @@ def affine_gradients(
     gadd = empty(tuple(y.shape), y.dtype, y.device) if wants_add and out is not None else None
     columns, programs = _programs(pixels, channels, block_p, block_c)
     partials = empty((programs, 2, channels), torch.float32, y.device)
-    _affine_backward[(columns * programs,)](
+    kernel: Any = _affine_backward
+    kernel[(columns * programs,)](
         gout, y, scale, shift, y if out is None else out, gy, gy if gadd is None else gadd, partials, pixels, channels,
         programs, relu if out is not None or relu != LAST.value else 0, gadd is not None, block_p, block_c,
     )  # fmt: skip
@@ -57,8 +62,14 @@ def moments(y: Tensor) -> Tensor:
     pixels, channels, block_p, block_c = _blocks(y)
     columns, programs = _programs(pixels, channels, block_p, block_c)
     partials = empty((programs, 3, channels), torch.float32, y.device)
-    _moments[(columns * programs,)](y, partials, pixels, channels, programs, block_p, block_c)
+    kernel: Any = _moments
+    kernel[(columns * programs,)](y, partials, pixels, channels, programs, block_p, block_c)
     return partials
+
+
+def reached(gradient: Tensor, y: Tensor, constant: Tensor, slope: Tensor) -> Tensor:
+    """Gradient + constant[c] + slope[c] y: what reaches y itself and through a batch's statistics. Moves 3 |y|."""
+    return affine(y, slope, constant, gradient, 0)
 
 
 def _blocks(y: Tensor) -> tuple[int, int, int, int]:

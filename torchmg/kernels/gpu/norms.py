@@ -1,3 +1,4 @@
+# ruff: noqa: N803 (constants of a kernel are in capitals, as Triton has them)
 """Batch normalisation's coefficients from partial sums, and back through them.
 
 What kernels sum while they pass over feature maps is a row for each of their programs. Here the rows become one number
@@ -7,6 +8,8 @@ sums once (some MB at most, 1/100 of the maps they come from) and numbers a chan
 Sums of y and y^2 in float32 lose the variance where the mean is many times the deviation. So partials may also be
 *moments*, three rows: how many, their mean, and the sum of squares around that mean; they never cancel.
 """
+
+from typing import Any
 
 import torch
 import triton
@@ -37,7 +40,8 @@ def coefficients(
     """
     programs, kinds, channels = partials.shape
     found = empty((4, channels), torch.float32, partials.device)
-    _coefficients[(triton.cdiv(channels, CHANNELS.value),)](
+    kernel: Any = _coefficients
+    kernel[(triton.cdiv(channels, CHANNELS.value),)](
         partials, gamma, beta, found, programs, channels, count, eps, kinds == 3, *_rows(programs)
     )
     return found[0], found[1], found[2], found[3]
@@ -53,9 +57,8 @@ def coefficients_backward(
     channels = mean.numel()
     found = empty((4, channels), torch.float32, mean.device)
     block = min(128, triton.next_power_of_2(channels))
-    _coefficients_backward[(triton.cdiv(channels, block),)](
-        mean, variance, gamma, gscale, gshift, found, channels, count, eps, block
-    )
+    kernel: Any = _coefficients_backward
+    kernel[(triton.cdiv(channels, block),)](mean, variance, gamma, gscale, gshift, found, channels, count, eps, block)
     return found[0], found[1], found[2], found[3]
 
 
@@ -63,7 +66,8 @@ def reduced(partials: Tensor) -> tuple[Tensor, Tensor]:
     """The sums over programs of both kinds of (programs, 2, C) partials: float32 (C,) each."""
     programs, _, channels = partials.shape
     found = empty((2, channels), torch.float32, partials.device)
-    _reduced[(triton.cdiv(channels, CHANNELS.value),)](partials, found, programs, channels, *_rows(programs))
+    kernel: Any = _reduced
+    kernel[(triton.cdiv(channels, CHANNELS.value),)](partials, found, programs, channels, *_rows(programs))
     return found[0], found[1]
 
 
