@@ -14,8 +14,6 @@ BLOCKS = (Block(256, 28), Block(512, 14), Block(1024, 14), Block(256, 28, 8), Bl
 
 def main() -> None:
     run = gpu_script(__file__, __doc__)
-    if run is None:
-        return
     for block in run.cases(BLOCKS[1:2] if run.quick else BLOCKS):
         measure(run, block, 8 if run.quick else BATCH)
         run.write(targets(run.rows))

@@ -21,8 +21,6 @@ OTHERS = (4, 64)
 
 def main() -> None:
     run = gpu_script(__file__, __doc__)
-    if run is None:
-        return
     first = [Layer(3, *size, group) for group, size in product(TARGET_GROUPS, MAPS)]
     rest = [Layer(1, *size, group) for group, size in product(TARGET_GROUPS, MAPS)]
     rest += [Layer(kernel, *size, group) for group, kernel, size in product(OTHERS, (3, 1), MAPS)]

@@ -47,8 +47,6 @@ FAMILIES: Mapping[str, tuple[Networks, int]] = {
 
 def main() -> None:
     run = gpu_script(__file__, __doc__)
-    if run is None:
-        return
     for family, batch in run.cases(list(product(["resnet18"] if run.quick else FAMILIES, (1, 128)))):
         networks, side = FAMILIES[family]
         subjects = [

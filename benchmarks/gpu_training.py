@@ -19,8 +19,6 @@ from torchmg.bench.gpu_training import BATCH, MGIAD, SIZES, measure, targets, to
 
 def main() -> None:
     run = gpu_script(__file__, __doc__)
-    if run is None:
-        return
     cases = [MGIAD] if run.quick else [MGIAD, *SIZES]
     for case in run.cases(cases):
         if isinstance(case, str):

@@ -110,12 +110,15 @@ class GpuScript:
         print(self.path.name, flush=True)
 
 
-def gpu_script(file: str, description: str | None) -> GpuScript | None:
-    """Parse the arguments of a script in benchmarks/; None, and a sentence, where there is no GPU.
+def gpu_script(file: str, description: str | None) -> GpuScript:
+    """Parse the arguments of a script in benchmarks/, and let cuDNN search for its best algorithms.
 
     Args:
         file: its `__file__`; the record has its name and lies beside it.
         description: its docstring.
+
+    Raises:
+        SystemExit: there is no GPU; a sentence says so, and a queue has a failed job that can be tried again elsewhere.
     """
     lines = (description or "").splitlines()
     parser = argparse.ArgumentParser(description=lines[0] if lines else None)
@@ -125,7 +128,6 @@ def gpu_script(file: str, description: str | None) -> GpuScript | None:
     parser.add_argument("--out", type=Path, default=Path(file).parent, help="folder of the record")
     args = parser.parse_args()
     if not torch.cuda.is_available():
-        print("There is no GPU here, so there is nothing to time, and no record is written.")
-        return None
-    torch.backends.cudnn.benchmark = True  # the best that cuDNN has
+        raise SystemExit("There is no GPU here, so there is nothing to time, and no record is written.")
+    torch.backends.cudnn.benchmark = True
     return GpuScript(args.out / f"{Path(file).stem}.json", args.quick, args.seconds, args.precision)
