@@ -1,10 +1,12 @@
 """The timing of GPUs, tried on the CPU: floors, ratios, allowances, records, pages, targets."""
 
+import copy
 import json
 import runpy
 import sys
 import time
 from functools import partial
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from torchmg.bench.gpu_layers import targets as layer_targets
 from torchmg.bench.gpu_pages import GPU_PAGES
 from torchmg.bench.gpu_script import GpuScript
 from torchmg.bench.gpu_timing import graphed, rotated, sets_beyond_cache
-from torchmg.bench.gpu_training import MGIAD, Tower, fastest, towers
+from torchmg.bench.gpu_training import MGIAD, Candidate, Tower, fastest, tower
 from torchmg.bench.gpu_training import measure as measure_training
 from torchmg.bench.gpu_training import targets as training_targets
 from torchmg.bench.networks import Subject
@@ -270,20 +272,30 @@ def test_what_cannot_run_or_is_wrong_is_left_out(script: GpuScript, monkeypatch:
 
 
 def test_steps_are_timed_and_written(script: GpuScript) -> None:
-    ours, dense = (subject.model for subject in reversed(towers(32, 4, group=8, depth=1)))
-    measure_training(script, {MGIAD: lambda: ours, "dense": lambda: dense}, (32, 4, 4), 2, ("planes", "torchmg"))
+    networks = {MGIAD: tower(32, 4, 8, 1).model, "dense": tower(32, 4, None, 1).model}
+    ways = ("planes", "torchmg")
+    found = [Candidate(name, partial(copy.deepcopy, network), ways) for name, network in networks.items()]
+    measure_training(script, found, (32, 4, 4), 2)
     script.finish(training_targets(script.rows))
     record = written(script)
-    assert [(row["model"], row["way"]) for row in record["rows"]] == [
-        (model, way) for model in (MGIAD, "dense") for way in ("planes", "torchmg")
-    ]
+    assert [(row["model"], row["way"]) for row in record["rows"]] == list(product(networks, ways))
     (target,) = record["targets"]
     assert target["reached"] == pytest.approx(record["rows"][0]["ms"] / record["rows"][1]["ms"], rel=1e-2)
     assert f"| {MGIAD} |" in GPU_PAGES["gpu_training"](record)
 
 
+def test_a_step_that_diverges_is_left_out(script: GpuScript) -> None:
+    class Infinite(Tower):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * float("inf")
+
+    found = [Candidate("b", partial(Infinite, [], 4), ["planes"])]
+    measure_training(script, found, (4, 2, 2), 2)
+    assert script.left_out == ["b, planes: the loss is not finite."]
+
+
 def test_the_towers_have_equal_ends() -> None:
-    dense, ours = (subject.model for subject in towers(32, 4, group=8, depth=2))
+    dense, ours = (tower(32, 4, group, 2).model for group in (None, 8))
     assert isinstance(dense, Tower)
     assert isinstance(ours, Tower)
     assert dense.head.weight.shape == ours.head.weight.shape

@@ -67,6 +67,7 @@ def time_on_gpu(
     *,
     reference: str | None = None,
     engines: Sequence[str] = tuple(ENGINES),
+    compiled: Sequence[str] | None = None,
 ) -> Speeds:
     """Time forward passes of networks in every engine, all in turns, as they are called and as CUDA graphs.
 
@@ -78,11 +79,14 @@ def time_on_gpu(
         batch: images.
         reference: name of the one that the others are compared with, each in its fastest engine.
         engines: names in `ENGINES`.
+        compiled: names of the networks that `compile` prepares, which takes a minute each; default all.
     """
     torch.compiler.reset()  # or after some cases nothing is compiled
     calls: dict[tuple[str, str], Call] = {}
     for subject in subjects:
-        calls |= {(subject.name, name): call for name, call in _prepare(script, subject, batch, engines).items()}
+        takes = compiled is None or subject.name in compiled
+        wanted = [name for name in engines if takes or name != "compile"]
+        calls |= {(subject.name, name): call for name, call in _prepare(script, subject, batch, wanted).items()}
     names = {f"{model}\n{engine}": call for (model, engine), call in calls.items()}
     times = interleaved_on(script.device, names, **script.timing)
     macs = {subject.name: subject.macs for subject in subjects}

@@ -98,14 +98,17 @@ def our_pass(which: Pass) -> Run:
     return run
 
 
-def candidates(which: Pass) -> tuple[dict[str, Way], list[str]]:
-    """Ways of computing a pass, and why ours is not among them."""
-    torch.compiler.reset()  # or from the ninth case on nothing is compiled
-    found = {
-        "planes": Way(torch_pass(which), torch.contiguous_format),
-        "channels_last": Way(torch_pass(which)),
-        "compile": Way(torch.compile(torch_pass(which), dynamic=False)),
-    }
+def candidates(which: Pass, *, compiling: bool = True) -> tuple[dict[str, Way], list[str]]:
+    """Ways of computing a pass, and why ours is not among them.
+
+    Args:
+        which: pass.
+        compiling: with `torch.compile`, which takes seconds and ends at cuDNN.
+    """
+    found = {"planes": Way(torch_pass(which), torch.contiguous_format), "channels_last": Way(torch_pass(which))}
+    if compiling:
+        torch.compiler.reset()  # or from the ninth case on nothing is compiled
+        found["compile"] = Way(torch.compile(torch_pass(which), dynamic=False))
     try:
         return found | {"torchmg": Way(our_pass(which))}, []
     except ImportError as failure:
@@ -123,19 +126,16 @@ def random_operands(shape: Shape, device: torch.device, dtype: torch.dtype, seed
     return x, weight, grad
 
 
-def measure(script: GpuScript, layer: Layer, which: Pass, ways: Mapping[str, Way] | None = None) -> dict[str, Any]:
+def measure(script: GpuScript, layer: Layer, which: Pass, ways: Mapping[str, Way]) -> dict[str, Any]:
     """A row: milliseconds of every way, the floor beside them, and what ours reaches.
 
     Args:
         script: device, type and timing.
         layer: sizes.
         which: pass.
-        ways: see `candidates`, whose default they are.
+        ways: see `candidates`.
     """
     shape, device = layer.shape, script.device
-    if ways is None:
-        ways, refused = candidates(which)
-        script.leave_out(*refused)
     moved = layer_bytes(shape, which, script.dtype.itemsize)
     sets = [random_operands(shape, device, script.dtype, seed) for seed in range(sets_beyond_cache(device, moved))]
     makes: dict[str, Callable[[int], Call]] = {}

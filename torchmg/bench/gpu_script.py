@@ -71,6 +71,7 @@ class GpuScript:
 
         What is left out for want of time is said in the record. Memory of a case that is over is given back.
         """
+        self.write()  # measures the peaks first, for a capture that fails can spoil torch's random numbers
         longest = 0.0
         listed = list(of)
         for index, case in enumerate(listed):

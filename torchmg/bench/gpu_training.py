@@ -1,7 +1,7 @@
 """Training steps on a GPU: forward, cross-entropy, backward, SGD with momentum; as called and as a CUDA graph."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -54,12 +54,14 @@ class Tower(nn.Module):
         return self.head(self.blocks(x).mean((2, 3)))
 
 
-def towers(width: int, size: int, group: int = 16, depth: int = DEPTH) -> list[Subject]:
-    """The dense network and the MGIC one, of basic blocks; the coarsest width is the group size."""
-    shape = (width, size, size)
-    dense = Tower([Residual(width) for _ in range(depth)], width)
-    ours = Tower([MGICBlock(width, group_size=group, coarsest=group) for _ in range(depth)], width)
-    return [Subject(f"dense {width}", dense, shape), Subject(f"mgic {width}", ours, shape)]
+def tower(width: int, size: int, group: int | None = None, depth: int = DEPTH) -> Subject:
+    """A dense network of basic blocks, or an MGIC one whose coarsest width is the group size."""
+    if group is None:
+        blocks: list[nn.Module] = [Residual(width) for _ in range(depth)]
+    else:
+        blocks = [MGICBlock(width, group_size=group, coarsest=group) for _ in range(depth)]
+    name = f"{'dense' if group is None else 'mgic'} {width}"
+    return Subject(name, Tower(blocks, width), (width, size, size))
 
 
 def step_of(
@@ -78,8 +80,9 @@ def step_of(
     torch.manual_seed(0)
     model = build().to(script.device).train()
     model = model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
-    x = torch.randn(batch, *shape, device=script.device).contiguous(memory_format=layout)
-    y = torch.randint(0, CLASSES, (batch,), device=script.device)
+    # Random numbers of the host: a capture that failed can have spoilt the device's.
+    x = torch.randn(batch, *shape).to(script.device).contiguous(memory_format=layout)
+    y = torch.randint(0, CLASSES, (batch,)).to(script.device)
     # A rate at which repeating it cannot diverge: numbers that are not finite have other times.
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
     run = torch.compile(model, dynamic=False) if compiling else model
@@ -96,25 +99,26 @@ def step_of(
     return step
 
 
-def measure(
-    script: GpuScript,
-    builds: Mapping[str, Callable[[], nn.Module]],
-    shape: tuple[int, ...],
-    batch: int = BATCH,
-    ways: tuple[str, ...] = tuple(WAYS),
-) -> None:
-    """Time steps of networks in every way, all in turns, and add their rows to the script's.
+class Candidate(NamedTuple):
+    """A network and the ways in which it is timed."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    ways: Sequence[str] = tuple(WAYS)
+
+
+def measure(script: GpuScript, candidates: Sequence[Candidate], shape: tuple[int, ...], batch: int = BATCH) -> None:
+    """Time steps of networks, all in turns, and add their rows to the script's.
 
     Args:
         script: device, precision and timing.
-        builds: name -> what makes the network.
+        candidates: networks and ways.
         shape: of one image.
         batch: images.
-        ways: names in `WAYS`.
     """
     torch.compiler.reset()  # or after some cases nothing is compiled
     calls: dict[tuple[str, str], Call] = {}
-    for name, build in builds.items():
+    for name, build, ways in candidates:
         for way in ways:
             try:
                 step = step_of(build, shape, batch, way, script)
@@ -132,7 +136,7 @@ def measure(
                     script.leave_out(f"{name}, {refusal(way + GRAPH, failure)}")
     names = {f"{name}\n{way}": call for (name, way), call in calls.items()}
     times = interleaved_on(script.device, names, **script.timing)
-    macs = {name: Subject(name, build(), shape).macs for name, build in builds.items()}
+    macs = {name: Subject(name, build(), shape).macs for name, build, _ in candidates}
     for name, way in calls:
         time = times[f"{name}\n{way}"]
         speed = {"ms": time.median, "low": time.low, "high": time.high, "images_per_second": 1000 * batch / time.median}
