@@ -237,6 +237,8 @@ def test_blocks_are_timed_and_written(script: GpuScript, monkeypatch: Patch) -> 
         (model, engine) for model in ("dense", "mgic") for engine in gpu_engines.ENGINES
     }
     assert not record["left_out"]
+    assert list(record["told"]) == ["dense, 2x16x5x5", "mgic, 2x16x5x5"]
+    assert all(lines and "16x5x5" in lines[-1] for lines in record["told"].values())
     text = GPU_PAGES["gpu_blocks"](record)
     assert "| 16, 5x5 | 8 | 2 |" in text
     networks = [{"family": "dense"} | row for row in record["rows"]]

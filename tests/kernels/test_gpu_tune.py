@@ -73,6 +73,7 @@ def test_without_a_gpu_the_default(monkeypatch: Patch, tmp_path: Path) -> None:
 def test_the_fastest_is_timed_once_and_remembered(monkeypatch: Patch) -> None:
     device = Device(monkeypatch, {CONFIGS[0]: 3.0, CONFIGS[1]: 2.0, CONFIGS[2]: 9.0})
     assert tuned("conv", (64, "bf16"), CONFIGS, device.run) == CONFIGS[1]
+    assert tune.chosen() == {"conv 64 bf16": CONFIGS[1]}
     launched = device.launched
     assert tuned("conv", (64, "bf16"), CONFIGS, refuse) == CONFIGS[1]
     tune.forget()  # another process

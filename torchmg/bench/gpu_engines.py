@@ -39,16 +39,26 @@ def compiled(model: nn.Module, x: Tensor) -> Call:
     return _stock(run, x.contiguous(memory_format=torch.channels_last))
 
 
-def optimized(model: nn.Module, x: Tensor) -> Call:
-    """`torchmg.optimize`."""
-    run = torchmg.optimize(model, for_="inference", input=x)
-    y = x.contiguous(memory_format=torch.channels_last)
+class Planned:
+    """A call of an optimised network, which can say what became of it; the first one plans."""
 
-    def call() -> object:
+    def __init__(self, model: nn.Module, x: Tensor) -> None:
+        self.network = torchmg.optimize(model, for_="inference")
+        self.x = x
+
+    def __call__(self) -> object:
+        """One forward pass."""
         with torch.inference_mode():
-            return run(y)
+            return self.network(self.x)
 
-    return call
+    def told(self) -> list[str]:
+        """Its plans, a line each, after the first call."""
+        return [line.strip() for line in repr(self.network).splitlines()[1:]]
+
+
+def optimized(model: nn.Module, x: Tensor) -> Planned:
+    """`torchmg.optimize`."""
+    return Planned(_last(model), x.contiguous(memory_format=torch.channels_last))
 
 
 ENGINES: Mapping[str, Engine] = {
@@ -105,6 +115,8 @@ def _prepare(script: GpuScript, subject: Subject, batch: int, engines: Sequence[
         try:
             call = ENGINES[name](copy.deepcopy(subject.model).to(device, dtype).eval(), x)
             error = _error(call(), wanted)
+            if isinstance(call, Planned):
+                script.told[f"{subject.name}, {'x'.join(map(str, x.shape))}"] = call.told()
         except Exception as failure:  # an engine may raise whatever it likes
             script.leave_out(f"{subject.name}, {refusal(name, failure)}")
             continue

@@ -15,6 +15,7 @@ from torchmg.bench.gpu_timing import SMALL_TURN
 from torchmg.bench.record import write_record
 from torchmg.bench.script import Target, targets_table
 from torchmg.bench.timing import ROUNDS
+from torchmg.kernels.gpu import tune
 from torchmg.train.settings import Precision
 
 Case = TypeVar("Case")
@@ -39,6 +40,7 @@ class GpuScript:
         device: where.
         rows: of the record.
         left_out: sentences about what could not be timed.
+        told: what became of a network, by name and size: how many steps our kernels took, or why they did not.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class GpuScript:
     device: torch.device = field(default_factory=lambda: torch.device("cuda"))
     rows: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    told: dict[str, list[str]] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -100,6 +103,8 @@ class GpuScript:
             "targets": [target.row() for target in targets],
             "peaks": self.peaks.row(),
             "left_out": self.left_out,
+            "told": self.told,
+            "launches": tune.chosen(),
         }
         write_record(self.path, self.rows, device=self.device, **here, **more)
 

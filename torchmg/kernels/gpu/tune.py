@@ -184,6 +184,11 @@ def remember(of: str, name: str, key: Key, config: Config) -> None:
         return
 
 
+def chosen() -> dict[str, Config]:
+    """What this process has timed or remembered so far, by kernel and key; of several devices the last."""
+    return {_title(name, key): config for (_, name, key), config in _known.items()}
+
+
 def forget() -> None:
     """Look at environment and file anew; what was used is chosen again."""
     _known.clear()
