@@ -159,6 +159,21 @@ def test_without_a_gpu_a_sentence_and_no_record(name: str, monkeypatch: Patch, t
     assert not list(tmp_path.iterdir())
 
 
+def test_a_share_of_the_cases_is_only_compiled(script: GpuScript) -> None:
+    script.share = (1, 3)
+    assert list(script.cases(range(8))) == [1, 4, 7]
+    assert script.ways(("planes", "torchmg", "torchmg compile")) == ("torchmg",)
+    way = Way(torch_pass("forward"))
+    assert set(measure(script, Layer(3, 16, 5, 8, 2), "forward", {"planes": way, "torchmg": way})["ms"]) == {
+        "torchmg",
+        "copy",
+    }
+    measure_training(script, [Candidate("a", partial(Tower, [], 4))], (4, 2, 2), 2)
+    assert [row["way"] for row in script.rows] == ["torchmg"]
+    script.finish()
+    assert not script.path.exists()
+
+
 def test_peaks_of_a_device() -> None:
     quick = GpuScript(Path("r.json"), quick=True, precision="fp32", device=CPU)
     assert quick.peaks.dtype == "float32"

@@ -104,6 +104,15 @@ def test_nothing_is_timed_during_capture_or_where_runs_must_repeat(monkeypatch: 
     assert tuned("conv", (1,), CONFIGS, refuse) == CONFIGS[1]
 
 
+def test_all_are_compiled_and_none_is_chosen(monkeypatch: Patch) -> None:
+    device = Device(monkeypatch, {CONFIGS[0]: 3.0, CONFIGS[1]: 2.0})
+    monkeypatch.setenv("TORCHMG_TUNE", "compile")
+    assert tuned("conv", (1,), CONFIGS, device.run) == CONFIGS[0]
+    assert device.launched == 3
+    assert tuned("conv", (1,), CONFIGS, refuse) == CONFIGS[0]
+    assert not tune.tuned_file().exists()
+
+
 def test_the_file_keeps_what_others_wrote(monkeypatch: Patch) -> None:
     device = Device(monkeypatch, {CONFIGS[0]: 3.0, CONFIGS[1]: 2.0})
     tuned("conv", (1,), CONFIGS, device.run)

@@ -95,7 +95,7 @@ def time_on_gpu(
     calls: dict[tuple[str, str], Call] = {}
     for subject in subjects:
         takes = compiled is None or subject.name in compiled
-        wanted = [name for name in engines if takes or name != "compile"]
+        wanted = [name for name in script.ways(engines) if takes or name != "compile"]
         calls |= {(subject.name, name): call for name, call in _prepare(script, subject, batch, wanted).items()}
     names = {f"{model}\n{engine}": call for (model, engine), call in calls.items()}
     times = interleaved_on(script.device, names, **script.timing)

@@ -141,7 +141,7 @@ def measure(script: GpuScript, layer: Layer, which: Pass, ways: Mapping[str, Way
     makes: dict[str, Callable[[int], Call]] = {}
     with torch.no_grad():
         wanted = torch_pass(which)(*sets[0], shape).float()
-        for name, way in ways.items():
+        for name, way in ((name, ways[name]) for name in script.ways(ways)):
             laid = [way.laid(operands) for operands in sets]
             try:
                 found = way.run(*laid[0], shape).float()

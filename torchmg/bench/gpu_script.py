@@ -1,6 +1,7 @@
 """What the scripts in benchmarks/ that time a GPU share: arguments, an allowance of time, a record after every case."""
 
 import argparse
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ class GpuScript:
         device: where.
         rows: of the record.
         left_out: sentences about what could not be timed.
+        share: (k, n): only compile our kernels, for every n-th case from the k-th on, and write no record; n processes
+            at once do so in a part of the time that one takes.
         told: what became of a network, by name and size: how many steps our kernels took, or why they did not.
     """
 
@@ -50,6 +53,7 @@ class GpuScript:
     device: torch.device = field(default_factory=lambda: torch.device("cuda"))
     rows: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    share: tuple[int, int] | None = None
     told: dict[str, list[str]] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -61,13 +65,17 @@ class GpuScript:
     @property
     def timing(self) -> dict[str, Any]:
         """`rounds` and `turn` for `torchmg.bench.gpu_timing.interleaved_on`."""
-        return {"rounds": 1, "turn": 0.001} if self.quick else {"rounds": ROUNDS, "turn": SMALL_TURN}
+        return {"rounds": 1, "turn": 0.001} if self.quick or self.share else {"rounds": ROUNDS, "turn": SMALL_TURN}
 
     @cached_property
     def peaks(self) -> GpuPeaks:
         """Of this device in this run; measured when they are first asked for."""
-        sizes = {"matrices": (128,), "copies": (1,)} if self.quick else {}
+        sizes = {"matrices": (128,), "copies": (1,)} if self.quick or self.share else {}
         return measure_gpu_peaks(self.device, self.dtype, **sizes, **self.timing)
+
+    def ways(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of some ways or engines that are to run: all, or ours that nothing else compiles."""
+        return tuple(name for name in names if self.share is None or name == "torchmg")
 
     def cases(self, of: Iterable[Case]) -> Iterator[Case]:
         """Those that there is time for: none is begun that would outlast the allowance if it took the longest so far.
@@ -76,7 +84,8 @@ class GpuScript:
         """
         self.write()  # measures the peaks first, for a capture that fails can spoil torch's random numbers
         longest = 0.0
-        listed = list(of)
+        first, step = self.share or (0, 1)
+        listed = list(of)[first::step]
         for index, case in enumerate(listed):
             began = time.monotonic()
             if index and began - self.started + longest > self.seconds:
@@ -96,6 +105,8 @@ class GpuScript:
 
     def write(self, targets: Sequence[Target] = (), **more: Any) -> None:
         """Write the record of what there is, with the device's peaks."""
+        if self.share is not None:
+            return
         here: Mapping[str, Any] = {
             "quick": self.quick,
             "precision": self.precision,
@@ -111,6 +122,8 @@ class GpuScript:
     def finish(self, targets: Sequence[Target] = ()) -> None:
         """Write the record for the last time and print the targets."""
         self.write(targets)
+        if self.share is not None:
+            return
         if targets:
             print(targets_table(targets))
         print(self.path.name, flush=True)
@@ -131,9 +144,15 @@ def gpu_script(file: str, description: str | None) -> GpuScript:
     parser.add_argument("--quick", action="store_true", help="few sizes, one round: to see that it runs")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"allowance of time, default {SECONDS:g}")
     parser.add_argument("--precision", choices=list(DTYPES), default="bf16")
+    share = "only compile our kernels, for every N-th case from the K-th on, beside other processes; no record"
+    parser.add_argument("--share", type=int, nargs=2, metavar=("K", "N"), help=share)
     parser.add_argument("--out", type=Path, default=Path(file).parent, help="folder of the record")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("There is no GPU here, so there is nothing to time, and no record is written.")
     torch.backends.cudnn.benchmark = True
-    return GpuScript(args.out / f"{Path(file).stem}.json", args.quick, args.seconds, args.precision)
+    made = GpuScript(args.out / f"{Path(file).stem}.json", args.quick, args.seconds, args.precision)
+    if args.share is not None:
+        os.environ["TORCHMG_TUNE"] = "compile"
+        made.share = args.share[0], args.share[1]
+    return made

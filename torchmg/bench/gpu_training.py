@@ -119,7 +119,7 @@ def measure(script: GpuScript, candidates: Sequence[Candidate], shape: tuple[int
     torch.compiler.reset()  # or after some cases nothing is compiled
     calls: dict[tuple[str, str], Call] = {}
     for name, build, ways in candidates:
-        for way in ways:
+        for way in script.ways(ways):
             try:
                 step = step_of(build, shape, batch, way, script)
                 if not bool(torch.isfinite(step())):

@@ -1,13 +1,15 @@
 """Which launch of a kernel is the fastest on this GPU: timed once, remembered in memory and on disk.
 
-`TORCHMG_TUNE=0` switches timing off. The choices lie in `gpu.json` in the folder that `TORCHMG_CACHE` names, by GPU and
-versions of Triton and torch, so that a run repeats bit for bit where an earlier one has chosen: another launch may add
-up in another order.
+`TORCHMG_TUNE=0` switches timing off; with `TORCHMG_TUNE=compile` every candidate runs once and none is chosen, so that
+several processes at once can fill Triton's own cache, which is what takes long. The choices lie in `gpu.json` in the
+folder that `TORCHMG_CACHE` names, by GPU and versions of Triton and torch, so that a run repeats bit for bit where an
+earlier one has chosen: another launch may add up in another order.
 """
 
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -82,6 +84,10 @@ def tuned(name: str, key: Key, configs: Sequence[Config], run: Callable[[Config]
         return kept
     if torch.cuda.is_current_stream_capturing() or torch.are_deterministic_algorithms_enabled():
         return configs[0]
+    if os.environ.get("TORCHMG_TUNE") == "compile":
+        compile_all(configs, run)
+        _known[place] = configs[0]
+        return configs[0]
     best = fastest(configs, run, seconds)
     _known[place] = best
     remember(machine(), name, key, best)
@@ -90,6 +96,13 @@ def tuned(name: str, key: Key, configs: Sequence[Config], run: Callable[[Config]
 
 _known: dict[tuple[int, str, Key], Config] = {}
 """What this process uses, by device; once used it stays, whatever others write."""
+
+
+def compile_all(configs: Sequence[Config], run: Callable[[Config], object]) -> None:
+    """Run each candidate once; what cannot be launched is passed over, as it is when they are timed."""
+    for config in configs:
+        with suppress(Exception):
+            run(config)
 
 
 def fastest(
