@@ -80,7 +80,7 @@ def case_weight_gradients() -> None:
         before = None if i % 3 == 0 else Affine(vector(shape.in_channels), vector(shape.in_channels), i % 3 == 2)
         reach = Reach(maps(shape.outputs, dtype), *(vector(shape.out_channels) for _ in range(2))) if i % 2 else None
         configs = weights.candidates(shape, dtype != torch.float32)
-        config = next((c for c in configs if (c.packs == 0) == (i % 8 != 0)), configs[0])
+        config = next((c for c in configs if (c.packs == 0, c.stages) == (i % 8 != 0, 1 + i // 8 % 2)), configs[0])
         found = weights.launch(config, x, grad, shape, before, reach)
         wide, wide_grad = x.double(), grad.double()
         if before is not None:
@@ -89,7 +89,7 @@ def case_weight_gradients() -> None:
         if reach is not None:
             constant, slope = reach.constant.double()[:, None, None], reach.slope.double()[:, None, None]
             wide_grad = wide_grad + constant + slope * reach.other.double()
-        how = (shape.stride, (shape.pad_h, shape.pad_w), 1, shape.groups)
+        how = (shape.stride, shape.pad_h, 1, shape.groups)
         same(found, conv2d_weight(wide, shape.weights, wide_grad, *how), dtype, f"{shape} {dtype}")
         assert found.dtype == torch.float32
 
@@ -97,8 +97,8 @@ def case_weight_gradients() -> None:
 def case_weight_gradients_of_many_pixels_add_up() -> None:
     shape = Shape(4, 16, 16, 4, 13, 19, 3, 3, 1, 1, 1)
     x, grad = maps(shape.inputs), maps(shape.outputs)
-    expected = conv2d_weight(x.double(), shape.weights, grad.double(), 1, (1, 1), 1, 4)
-    for config in (Config(32, 0, 4, 2, 1), Config(16, 0, 4, 2, 3), Config(32, 16), Config(64, 4)):
+    expected = conv2d_weight(x.double(), shape.weights, grad.double(), 1, 1, 1, 4)
+    for config in (Config(32, 0, 4, 2, 1), Config(16, 0, 4, 1, 3), Config(32, 16), Config(64, 4)):
         for most in (weights.PROGRAMS, 3):  # shares for all, or several turns of a program
             weights.PROGRAMS, kept = most, weights.PROGRAMS
             found = weights.launch(config, x, grad, shape, None, None)
@@ -141,7 +141,7 @@ def _norm_conv(shape: Shape, dtype: torch.dtype, has_affine: bool, relu: bool, h
 
 def case_norm_conv() -> None:
     ways = itertools.cycle([(a, r, d) for a in (True, False) for r in (a, False) for d in (False, True)][::-1])
-    for shape, dtype in shapes_and_types():
+    for shape, dtype in shapes_and_types()[::2] + shapes_and_types()[1::4]:
         _norm_conv(shape, dtype, *next(ways))
 
 

@@ -1,4 +1,4 @@
-"""Training's GPU kernels: right in Triton's interpreter, fit for an H200 as compiled, right on a GPU where there is one."""
+"""Training's GPU kernels: right in Triton's interpreter and on a GPU where there is one; compiled, fit for an H200."""
 
 import importlib
 import os
@@ -103,7 +103,7 @@ def _resources(cubin: bytes) -> tuple[int, int]:
 
 def weight_builds(shape: Shape, dtype: str, edges: bool, default_only: bool) -> list[tuple[Any, ...]]:
     """`build`'s arguments for the launches of a weight gradient."""
-    from torchmg.kernels.gpu import tiles, weight_kernels, weights  # noqa: PLC0415
+    from torchmg.kernels.gpu import tiles, weight_kernels, weights
 
     packs = tiles.packs_of(shape)
     found: list[tuple[Any, ...]] = []
@@ -116,7 +116,9 @@ def weight_builds(shape: Shape, dtype: str, edges: bool, default_only: bool) -> 
             "PRECISION": "ieee",
         }  # fmt: skip
         kernel = weight_kernels.rows_kernel
-        if config.packs:
+        if config.packs == 0:
+            constants |= {"AHEAD": config.stages > 1}
+        else:
             kernel = weight_kernels.taps_kernel
             constants |= {"KERNEL_H": shape.kernel_h, "KERNEL_W": shape.kernel_w, "STRIDE": shape.stride}
             constants |= {"PAD_H": shape.pad_h, "PAD_W": shape.pad_w, "TAPS": config.packs}
@@ -134,34 +136,34 @@ def test_the_weight_gradient_compiles_for_an_h200() -> None:
 
 @COMPILER
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
-@pytest.mark.parametrize("size", [4, 8, 16, 32, 64])
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+@pytest.mark.parametrize("size", [4, 16, 32, 64])
 def test_every_weight_gradient_fits_an_h200(size: int, dtype: str) -> None:
-    shapes = [Shape(8, 256, 256, 256 // size, 28, 28, k, k, s, k // 2, k // 2) for k, s in ((3, 1), (3, 2), (1, 1))]
-    shapes.append(Shape(8, 256, 512, 256 // size, 28, 28, 1, 1, 1, 0, 0))
-    for shape in shapes:
-        for edges in (True, False):
-            for arguments in weight_builds(shape, dtype, edges, False):
-                built = build(*arguments)
-                assert built.spilled == 0, (arguments, built)
-                assert built.shared <= ROOMIEST, (arguments, built)
+    groups, image = 256 // size, (28, 28)
+    found = weight_builds(Shape(8, 256, 256, groups, *image, 3, 3, 1, 1, 1), dtype, True, False)
+    found += weight_builds(Shape(8, 256, 256, groups, *image, 3, 3, 2, 1, 1), dtype, True, True)
+    found += weight_builds(Shape(8, 256, 512, groups, *image, 1, 1, 1, 0, 0), dtype, True, True)
+    for arguments in found:
+        built = build(*arguments)
+        assert (built.spilled, built.wide) == (0, True), (arguments, built)
+        assert built.shared <= ROOMIEST, (arguments, built)
 
 
 @COMPILER
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
 def test_passes_over_maps_fit_an_h200(dtype: str) -> None:
-    from torchmg.kernels.gpu import affine  # noqa: PLC0415
+    from torchmg.kernels.gpu import affine
 
-    vectors = dict.fromkeys(("scale", "shift", "partials"), "fp32")
-    maps = dict.fromkeys(("y", "add", "out", "gout", "gy", "gadd"), dtype)
+    pointers: dict[str, str | None] = dict.fromkeys(("scale", "shift", "partials"), "fp32")
+    pointers |= dict.fromkeys(("y", "add", "out", "gout", "gy", "gadd"), dtype)
     for channels in (16, 64):
         blocks = {"BLOCK_P": affine.TILE // channels, "BLOCK_C": channels}
-        found = [build(affine._moments, maps | vectors, blocks, 4, 3)]
+        found = [build(affine._moments, pointers, blocks, affine.WARPS, 3)]
         for relu in range(3):
-            found.append(build(affine._affine, maps | vectors, blocks | {"RELU": relu, "ADD": True}, 4, 3))
+            found.append(build(affine._affine, pointers, blocks | {"RELU": relu, "ADD": True}, 4, 3))
             ways = blocks | {"RELU": relu, "GADD": relu == 1}
-            found.append(build(affine._affine_backward, maps | vectors, ways, 4, 3))
+            found.append(build(affine._affine_backward, pointers, ways, affine.WARPS, 3))
         for built in found:
             assert (built.spilled, built.wide) == (0, True), built
             assert built.registers <= 128, built
@@ -170,12 +172,14 @@ def test_passes_over_maps_fit_an_h200(dtype: str) -> None:
 @COMPILER
 @pytest.mark.slow
 def test_coefficients_fit_an_h200() -> None:
-    from torchmg.kernels.gpu import norms  # noqa: PLC0415
+    from torchmg.kernels.gpu import norms
 
     names = "partials gamma beta found mean_of variance_of gamma_of gscale_of gshift_of".split()
     pointers: dict[str, str | None] = dict.fromkeys(names, "fp32")
     for rows in (1, norms.MOST_ROWS):
-        found = [build(norms._reduced, pointers, {"ROWS": rows}, 4, 3)]
-        found += [build(norms._coefficients, pointers, {"ROWS": rows, "MOMENTS": m}, 4, 3) for m in (False, True)]
+        found = [build(norms._reduced, pointers, {"ROWS": rows}, norms.WARPS, 3)]
+        found += [
+            build(norms._coefficients, pointers, {"ROWS": rows, "MOMENTS": m}, norms.WARPS, 3) for m in (False, True)
+        ]
         assert all(built.spilled == 0 for built in found), found
     assert build(norms._coefficients_backward, pointers, {"BLOCK": 128}, 4, 3).spilled == 0

@@ -133,11 +133,13 @@ def rows_kernel(
     IN_PACK: tl.constexpr,
     OUT_PACK: tl.constexpr,
     BLOCK: tl.constexpr,
+    AHEAD: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """columns: images * width, in blocks; rows: those of x in a segment of an image's height.
 
-    Programs: packs (fastest), splits, each of every so-manyth segment of a block.
+    Programs: packs (fastest), splits, each of every so-manyth segment of a block. AHEAD: the next row is on its way
+    from memory while this one is worked on, which takes registers; the compiler does not see to it here.
     """
     pack = tl.program_id(0) % packs
     split = tl.program_id(0) // packs
@@ -163,22 +165,32 @@ def rows_kernel(
         g_there = inside[:, None] & out_there[None, :]
         g_at = pixel[:, None] * out_channels + out_channel[None, :]
         x_at = (pixel * in_channels)[:, None, None] + into
-        above = _row(grad, other, g_at, g_there, c, s, first - 1, height, width, out_channels, REACH)
-        level = _row(grad, other, g_at, g_there, c, s, first, height, width, out_channels, REACH)
+        g, y = _load_row(grad, other, g_at, g_there, first - 1, height, width, out_channels, REACH)
+        above = _reached(g, y, g_there, c, s, first - 1, height, REACH)
+        g, y = _load_row(grad, other, g_at, g_there, first, height, width, out_channels, REACH)
+        level = _reached(g, y, g_there, c, s, first, height, REACH)
+        g, y = _load_row(grad, other, g_at, g_there, first + 1, height, width, out_channels, REACH)
+        v = tl.load(x + x_at + first * (width * in_channels), mask=x_there, other=0.0)
         for row in range(first, last):
-            below = _row(grad, other, g_at, g_there, c, s, row + 1, height, width, out_channels, REACH)
-            v = tl.load(x + x_at + row * (width * in_channels), mask=x_there, other=0.0)
+            below = _reached(g, y, g_there, c, s, row + 1, height, REACH)
+            u = v
+            if AHEAD:
+                g, y = _load_row(grad, other, g_at, g_there, row + 2, height, width, out_channels, REACH)
+                v = _load_columns(x, x_at, x_there, row + 1, last, width, in_channels)
             if AFFINE:
-                v = v.to(tl.float32) * a[None, :, :] + b[None, :, :]
+                u = u.to(tl.float32) * a[None, :, :] + b[None, :, :]
                 if AFFINE == 2:
-                    v = tl.where(v < 0.0, 0.0, v)
-                v = tl.where(x_there, v, 0.0).to(x.dtype.element_ty)
-            v = tl.trans(tl.reshape(v, (BLOCK, 4 * IN_PACK)))
-            top_taps = dot(v, below, top_taps, PRECISION)
-            mid_taps = dot(v, level, mid_taps, PRECISION)
-            low_taps = dot(v, above, low_taps, PRECISION)
+                    u = tl.where(u < 0.0, 0.0, u)
+                u = tl.where(x_there, u, 0.0).to(x.dtype.element_ty)
+            u = tl.trans(tl.reshape(u, (BLOCK, 4 * IN_PACK)))
+            top_taps = dot(u, below, top_taps, PRECISION)
+            mid_taps = dot(u, level, mid_taps, PRECISION)
+            low_taps = dot(u, above, low_taps, PRECISION)
             above = level
             level = below
+            if not AHEAD:
+                g, y = _load_row(grad, other, g_at, g_there, row + 2, height, width, out_channels, REACH)
+                v = _load_columns(x, x_at, x_there, row + 1, last, width, in_channels)
 
     line = tl.arange(0, 4 * IN_PACK)
     tap, i = line // IN_PACK, (line % IN_PACK)[:, None]
@@ -193,13 +205,32 @@ def rows_kernel(
 
 
 @triton.jit
-def _row(grad, other, at, there, constant, slope, row, height, width, channels, REACH: tl.constexpr):
-    """A row of the gradient, [BLOCK, OUT_PACK]; zeros outside of the image."""
-    row_of = row + tl.zeros(at.shape, tl.int32)  # the interpreter cannot mask by one truth for all
+def _load_columns(x, at, there, row, last, width, channels):
+    """A row of x in three columns each pixel, [BLOCK, 4, IN_PACK]; nothing from the row `last` on."""
+    there = there & (row + tl.zeros(at.shape, tl.int32) < last)  # the interpreter cannot mask by one truth for all
+    return tl.load(x + at + row * (width * channels), mask=there, other=0.0)
+
+
+@triton.jit
+def _load_row(grad, other, at, there, row, height, width, channels, REACH: tl.constexpr):
+    """A row of the gradient and of the map that reaches it, [BLOCK, OUT_PACK] each."""
+    row_of = row + tl.zeros(at.shape, tl.int32)
     there = there & (row_of >= 0) & (row_of < height)
     at += row * (width * channels)
     g = tl.load(grad + at, mask=there, other=0.0)
+    y = g
     if REACH:
-        y = tl.load(other + at, mask=there, other=0.0).to(tl.float32)
-        g = tl.where(there, g.to(tl.float32) + constant + slope * y, 0.0).to(grad.dtype.element_ty)
-    return g
+        y = tl.load(other + at, mask=there, other=0.0)
+    return g, y
+
+
+@triton.jit
+def _reached(g, y, there, constant, slope, row, height, REACH: tl.constexpr):
+    """What `_load_row` gave as the gradient that it stands for; zeros outside of the image."""
+    if REACH:
+        row_of = row + tl.zeros(g.shape, tl.int32)
+        there = there & (row_of >= 0) & (row_of < height)
+        found = tl.where(there, g.to(tl.float32) + constant + slope * y.to(tl.float32), 0.0).to(g.dtype)
+    else:
+        found = g
+    return found

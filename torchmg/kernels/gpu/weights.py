@@ -57,8 +57,8 @@ def weight_gradient(
 def candidates(shape: Shape, half: bool) -> Sequence[Config]:
     """Launches worth timing, the default first.
 
-    Their `packs` is 0 where rows are walked down, and `splits` then in how many segments an image's height is cut;
-    else `packs` is how many taps a program has.
+    Their `packs` is 0 where rows are walked down, and `splits` then in how many segments an image's height is cut,
+    and more than one stage means that rows are loaded ahead; else `packs` is how many taps a program has.
 
     Args:
         shape: of the convolution.
@@ -68,10 +68,15 @@ def candidates(shape: Shape, half: bool) -> Sequence[Config]:
     found: list[Config] = []
     size = packs.in_pack * packs.out_pack
     if shape[-5:] == (3, 3, 1, 1, 1) and 12 * size <= LARGEST:
-        for block in (64, 32) if half else (32, 16):
+        for block in (64, 32) if half else (32, 16) if size <= 512 else (16,):
             there = triton.cdiv(shape.images * shape.width, block) * packs.packs
             segments = max(1, min(PROGRAMS // there, shape.height // 4))
-            found += [Config(block, 0, warps, stages, segments) for warps in (4, 8) for stages in (2, 3)]
+            most = size * block * (1 if half else 2)  # beyond this 4 warps have too few registers
+            found += [
+                Config(block, 0, warps, stages, segments)
+                for warps in ((4, 8) if most <= 16384 else (8,))
+                for stages in (2, 1)
+            ]
     most = max(1, LARGEST // size)
     here = min(1 << (most.bit_length() - 1), triton.next_power_of_2(taps))
     pixels = max(16, min(128, (8192 if half else 4096) // (here * packs.in_pack)))
@@ -105,6 +110,7 @@ def launch(
     if config.packs == 0:
         rows = triton.cdiv(shape.height, config.splits)
         segments = triton.cdiv(shape.height, rows)
+        how["AHEAD"] = config.stages > 1
         sizes = (pixels, shape.height, shape.width, splits, packs.packs, segments, rows, *channels)
     else:
         sizes = (pixels, splits, packs.packs, *channels, shape.height, shape.width, out_h, out_w)
