@@ -17,7 +17,10 @@ from torch import Tensor
 from torchmg.kernels.gpu.tiles import empty
 
 TILE = 4096
-"""Numbers of a tile: 32 a thread."""
+"""Numbers of a tile."""
+
+WARPS = 8
+"""Of the kernels that sum: 16 numbers a thread of each tile and each sum, so that registers do for more programs."""
 
 PROGRAMS = 1024
 """Most programs of a kernel that sums: about what an H200 holds at a time. Fixed, so that sums do not depend on it."""
@@ -53,6 +56,7 @@ def affine_gradients(
     kernel[(columns * programs,)](
         gout, y, scale, shift, y if out is None else out, gy, gy if gadd is None else gadd, partials, pixels, channels,
         programs, relu if out is not None or relu != LAST.value else 0, gadd is not None, block_p, block_c,
+        num_warps=WARPS,
     )  # fmt: skip
     return gy, gadd, partials
 
@@ -63,7 +67,7 @@ def moments(y: Tensor) -> Tensor:
     columns, programs = _programs(pixels, channels, block_p, block_c)
     partials = empty((programs, 3, channels), torch.float32, y.device)
     kernel: Any = _moments
-    kernel[(columns * programs,)](y, partials, pixels, channels, programs, block_p, block_c)
+    kernel[(columns * programs,)](y, partials, pixels, channels, programs, block_p, block_c, num_warps=WARPS)
     return partials
 
 

@@ -21,8 +21,11 @@ from torchmg.kernels.gpu.tiles import empty
 CHANNELS = tl.constexpr(8)
 """Channels of a program: 32 bytes of a row, the least that memory reads."""
 
-MOST_ROWS = 1024
+MOST_ROWS = 512
 """Partial rows of a step."""
+
+WARPS = 8
+"""16 numbers in float64 a thread and sum."""
 
 
 def coefficients(
@@ -42,7 +45,7 @@ def coefficients(
     found = empty((4, channels), torch.float32, partials.device)
     kernel: Any = _coefficients
     kernel[(triton.cdiv(channels, CHANNELS.value),)](
-        partials, gamma, beta, found, programs, channels, count, eps, kinds == 3, *_rows(programs)
+        partials, gamma, beta, found, programs, channels, count, eps, kinds == 3, *_rows(programs), num_warps=WARPS
     )
     return found[0], found[1], found[2], found[3]
 
@@ -67,7 +70,9 @@ def reduced(partials: Tensor) -> tuple[Tensor, Tensor]:
     programs, _, channels = partials.shape
     found = empty((2, channels), torch.float32, partials.device)
     kernel: Any = _reduced
-    kernel[(triton.cdiv(channels, CHANNELS.value),)](partials, found, programs, channels, *_rows(programs))
+    kernel[(triton.cdiv(channels, CHANNELS.value),)](
+        partials, found, programs, channels, *_rows(programs), num_warps=WARPS
+    )
     return found[0], found[1]
 
 
