@@ -24,6 +24,7 @@ from torchmg.data.names import DATASETS
 from torchmg.doctor import Finding, compiling, devices, examine, packages, selfcheck, traps
 from torchmg.doctor.datasets import data_sets
 from torchmg.doctor.packages import within
+from torchmg.kernels.gpu import support
 
 Patch = pytest.MonkeyPatch
 
@@ -153,6 +154,26 @@ def script(path: Path, text: str) -> str:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return str(path)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [("", "ok"), ("there is no CUDA device", "absent"), ("Triton cannot be imported", "absent")]
+)
+def test_gpu_kernels(monkeypatch: Patch, reason: str, status: str) -> None:
+    monkeypatch.setattr(support, "why_not", lambda: reason)
+    finding = by_name(compiling.compiling())["GPU kernels"]
+    assert finding.status == status
+    assert finding.advice.casefold().startswith(reason.casefold())
+    assert bool(finding.advice) == ("on a GPU small groups go to cuDNN" in finding.advice) == bool(reason)
+
+
+def test_triton(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(compiling, "installed_version", lambda _: None)
+    finding = by_name(compiling.compiling())["Triton"]
+    assert (finding.status, finding.found) == ("absent", "absent")
+    assert "torch.compile on CUDA and the GPU kernels" in finding.advice
+    monkeypatch.setattr(compiling, "installed_version", lambda _: "3.6.0")
+    assert by_name(compiling.compiling())["Triton"] == Finding("compile", "Triton", "ok", "3.6.0")
 
 
 def test_compilers(monkeypatch: Patch, tmp_path: Path) -> None:

@@ -252,4 +252,4 @@ def test_every_table_has_a_place_on_the_page() -> None:
     page = (root / "docs" / "performance.md").read_text()
     for name in [*PAGES, "targets"]:
         assert page.count(f"<!-- benchmarks/{name}: written by tools/results.py -->") == 1
-    assert {path.stem for path in (root / "benchmarks").glob("cpu_*.py")} | {"peaks"} == set(PAGES)
+    assert {path.stem for path in (root / "benchmarks").glob("[cg]pu_*.py")} | {"peaks"} == set(PAGES)

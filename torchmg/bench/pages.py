@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from torchmg.bench.gpu_pages import GPU_PAGES
 from torchmg.bench.script import Target, targets_table
 from torchmg.errors import DataError
 from torchmg.tables import Cell, Table
@@ -112,6 +113,7 @@ PAGES: Mapping[str, Callable[[Record], str]] = {
     "cpu_networks": networks,
     "cpu_training": training,
     "cpu_widths": widths,
+    **GPU_PAGES,
 }
 """Name of the script in benchmarks/ -> the table of its record."""
 

@@ -13,11 +13,12 @@ from torchmg.kernels import native
 
 
 def compiling() -> Iterator[Finding]:
-    """The native library; what `torch.compile` uses: a C++ compiler with Python's headers, and Triton for CUDA."""
+    """The native library, the GPU kernels, and what `torch.compile` uses: a C++ compiler, Triton for CUDA."""
     yield native_kernels()
+    yield gpu_kernels()
     yield _compiler()
     triton = installed_version("triton")
-    missing = "Only torch.compile on CUDA needs it; it comes with torch's CUDA builds."
+    missing = "torch.compile on CUDA and the GPU kernels need it; it comes with torch's CUDA builds for Linux."
     yield Finding("compile", "Triton", "ok" if triton else "absent", triton or "absent", "" if triton else missing)
 
 
@@ -27,6 +28,18 @@ def native_kernels() -> Finding:
         advice = f"{native.why_not()}. Without it everything works, but small groups are several times slower on CPUs."
         return Finding("compile", "native kernels", "absent", "none", advice)
     return Finding("compile", "native kernels", "ok", f"{used} (of {', '.join(native.isas())})")
+
+
+def gpu_kernels() -> Finding:
+    """Whether fast grouped convolutions on a GPU are there, or why not."""
+    from torchmg.kernels.gpu.support import why_not  # these import torch, which may be what is broken
+    from torchmg.kernels.gpu.tune import timing
+
+    if reason := why_not():
+        lost = "Without them everything works, but on a GPU small groups go to cuDNN, which is slow at them, unfused"
+        advice = f"{reason[0].upper()}{reason[1:]}. {lost}."
+        return Finding("compile", "GPU kernels", "absent", "none", advice)
+    return Finding("compile", "GPU kernels", "ok", f"Triton, launches {'timed here' if timing() else 'by default'}")
 
 
 def _compiler() -> Finding:
