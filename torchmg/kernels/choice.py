@@ -1,8 +1,8 @@
 """Which lowering computes a convolution on the CPU in float32: a pin, what was measured here, or a static default.
 
-`TORCHMG_LOWERING` pins one of aten, matmul and native; what it cannot serve goes to aten. `TORCHMG_CACHE` names the
-folder that keeps measurements (default: `torchmg` in the user's cache folder). Both are read once, and a choice depends
-on nothing that changes while a process runs, so that a run repeats bit for bit.
+`TORCHMG_LOWERING` pins one of aten, matmul, native, and triton (on GPUs); what it cannot serve goes to aten.
+`TORCHMG_CACHE` names the folder that keeps measurements (default: `torchmg` in the user's cache folder). Both are read
+once, and a choice depends on nothing that changes while a process runs, so that a run repeats bit for bit.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from torchmg.errors import UnknownNameError, did_you_mean
 from torchmg.kernels import native
 from torchmg.kernels.lowerings import serves
-from torchmg.kernels.shape import LOWERINGS, Lowering, Shape
+from torchmg.kernels.shape import LOWERINGS, PINS, Lowering, Pinned, Shape
 
 
 @lru_cache(4096)
@@ -34,7 +34,7 @@ def choose(shape: Shape, *, threads: int, gradients: bool) -> Lowering:
         UnknownNameError: `TORCHMG_LOWERING` is no lowering.
     """
     wanted = pin() or remembered().get(key(shape, threads, gradients)) or default(shape, threads, gradients)
-    return wanted if serves(wanted, shape, gradients=gradients) else "aten"
+    return wanted if wanted != "triton" and serves(wanted, shape, gradients=gradients) else "aten"
 
 
 def default(shape: Shape, threads: int, gradients: bool) -> Lowering:
@@ -100,7 +100,7 @@ def may_differ(in_group: int, out_group: int, kernel: tuple[int, int]) -> bool:
 
 
 @contextmanager
-def pinned(lowering: Lowering | None) -> Iterator[None]:
+def pinned(lowering: Pinned | None) -> Iterator[None]:
     """Within it `lowering` is pinned, whatever the environment says; None unpins."""
     global _override
     before, _override = _override, _Pin(lowering)
@@ -113,26 +113,26 @@ def pinned(lowering: Lowering | None) -> Iterator[None]:
 
 
 class _Pin(NamedTuple):
-    lowering: Lowering | None
+    lowering: Pinned | None
 
 
 _override: _Pin | None = None
 
 
-def pin() -> Lowering | None:
+def pin() -> Pinned | None:
     """The lowering that is pinned now, if any."""
     return _from_environment() if _override is None else _override.lowering
 
 
 @cache
-def _from_environment() -> Lowering | None:
+def _from_environment() -> Pinned | None:
     name = os.environ.get("TORCHMG_LOWERING", "")
     if not name:
         return None
-    for lowering in LOWERINGS:
+    for lowering in PINS:
         if name == lowering:
             return lowering
-    raise UnknownNameError(f"TORCHMG_LOWERING={name} is no lowering.{did_you_mean(name, LOWERINGS)}")
+    raise UnknownNameError(f"TORCHMG_LOWERING={name} is no lowering.{did_you_mean(name, PINS)}")
 
 
 # What was measured here.

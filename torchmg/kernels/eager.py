@@ -29,16 +29,28 @@ def is_plain(*tensors: Tensor) -> bool:
     operators, which they know.
     """
     for x in tensors:
-        if not (type(x) in _ORDINARY and x.is_cpu and x.dtype is torch.float32 and x.layout is torch.strided):
+        if not (x.is_cpu and x.dtype is torch.float32):
+            return False
+    return is_ordinary(*tensors) and unwatched() and not torch.is_autocast_enabled("cpu")
+
+
+def is_ordinary(*tensors: Tensor) -> bool:
+    """Whether these are torch's own dense tensors with memory of their own."""
+    for x in tensors:
+        if type(x) not in _ORDINARY or x.layout is not torch.strided:
             return False
         if x.is_neg() or not torch._C._has_storage(x):  # memory that holds the negatives; batches of gradients
             return False
+    return True
+
+
+def unwatched() -> bool:
+    """Whether no mode, transform, forward derivative or tracer wants to see torch's operators."""
     return not (
         torch._C._len_torch_dispatch_stack()
         or torch._C._len_torch_function_stack()
         or functorch.peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
-        or torch.is_autocast_enabled("cpu")
         or torch._C._get_tracing_state() is not None
     )
 

@@ -4,7 +4,8 @@ Batch normalisation in training is an affine map of each channel, whose coeffici
 convolution puts out. So the convolution sums while its output is in the cache, and whoever reads that output applies
 the map: nothing else ever passes over feature maps. Backward, what statistics put on every pixel is affine too.
 
-Both are for ordinary contiguous float32 tensors of the CPU, where `available`; `torch.compile` gets operators.
+Both are for ordinary contiguous float32 tensors of the CPU, where `available`; `torch.compile` gets operators. Tensors
+of a GPU, channels-last and of the types that `on_gpu` takes, go to the same computations in Triton.
 """
 
 import ctypes
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torchmg.kernels import native
+from torchmg.kernels.on_gpu import is_there
 from torchmg.kernels.shape import ConvShape, Shape
 
 _POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_double
@@ -136,6 +138,10 @@ def plain_norm_conv(inputs: Inputs, how: How) -> tuple[Tensor, Tensor, Tensor]:
 
 def norm_conv_forward(inputs: Inputs, how: How) -> Normed:
     """`norm_conv` without autograd."""
+    if is_there(inputs.x):
+        from torchmg.kernels.gpu import training
+
+        return Normed(*training.norm_conv_forward(*inputs, *how))
     x, weight, gamma, beta, scale, shift, add = inputs
     shape = how.shape
     y = torch.empty(shape.outputs)
@@ -161,6 +167,11 @@ def norm_conv_backward(
         wants_add: whether that of the addend is.
     """
     x, weight, gamma, _, scale, shift, _ = inputs
+    if is_there(x):
+        from torchmg.kernels.gpu import training
+
+        known = (x, weight, gamma, scale, shift, made.y, made.mean, made.variance)
+        return training.norm_conv_backward(grads[0], grads[1], grads[2], *known, *how, wants_x, wants_add)
     shape = how.shape
     ggamma, gbeta, constant, slope = (torch.empty(shape.out_channels) for _ in range(4))
     count = made.y.numel() // shape.out_channels
@@ -180,6 +191,10 @@ def norm_conv_backward(
 
 def affine_forward(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: int) -> Tensor:
     """`affine_act` without autograd."""
+    if is_there(y):
+        from torchmg.kernels.gpu import training
+
+        return training.affine_forward(y, scale, shift, add, relu)
     out = torch.empty(y.shape)
     images, channels, height, width = y.shape
     _call("tmg_affine_forward", images, channels, height * width, y, scale, shift, add, relu, out, _threads())
@@ -190,6 +205,10 @@ def affine_backward(
     gout: Tensor, y: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None, relu: int, wants_add: bool
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Gradients of y, add, scale, shift; `out` where the ReLU is over all."""
+    if is_there(y):
+        from torchmg.kernels.gpu import training
+
+        return training.affine_backward(gout, y, scale, shift, out, relu, wants_add)
     gout, gy = gout.contiguous(), torch.empty(y.shape)
     images, channels, height, width = y.shape
     gadd = torch.empty(y.shape) if wants_add and out is not None else None

@@ -1,8 +1,9 @@
 """`grouped_conv`, a 2-D convolution that takes the fastest lowering there is, and its operator for compilers.
 
-Called eagerly on ordinary float32 tensors of the CPU it goes to the chosen lowering without a detour. `torch.compile`
-gets the operator `torchmg::grouped_conv`, which chooses when it runs. Everything else (other devices and types,
-transforms, modes, tracers, export) gets torch's own convolution, exactly as if this file were not there.
+Called eagerly on ordinary float32 tensors of the CPU it goes to the chosen lowering without a detour, and on
+channels-last tensors of a GPU to the Triton kernels. `torch.compile` gets, on the CPU, the operator
+`torchmg::grouped_conv`, which chooses when it runs. Everything else (other devices and types, transforms, modes,
+tracers, export) gets torch's own convolution, exactly as if this file were not there.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.library import custom_op, impl
 from torch.nn import functional as F
 
-from torchmg.kernels import lowerings
+from torchmg.kernels import lowerings, on_gpu
 from torchmg.kernels.choice import choose, may_differ
 from torchmg.kernels.eager import Pair, chosen_for, computed, gradients, is_plain, shape_of
 from torchmg.kernels.shape import Shape
@@ -44,6 +45,10 @@ def grouped_conv(
     if groups > 1 and torch.compiler.is_compiling():
         if not torch.compiler.is_exporting() and _worth_an_operator(x, weight, stride, groups):
             return torch.ops.torchmg.grouped_conv(x, weight, bias, stride, padding, groups)
+    elif groups > 1 and on_gpu.is_there(x):
+        shape = shape_of(x.shape, weight.shape, stride, padding, groups)
+        if shape is not None and (y := on_gpu.grouped_conv(x, weight, bias, shape)) is not None:
+            return y
     elif groups > 1 and (is_plain(x, weight) if bias is None else is_plain(x, weight, bias)):
         shape = shape_of(x.shape, weight.shape, stride, padding, groups)
         if shape is not None and (chosen := chosen_for(shape, x, weight)) != "aten":
@@ -62,9 +67,14 @@ def fast_pointwise(x: Tensor, weight: Tensor, groups: int, *, paired: bool) -> T
         groups: into which channels are cut.
         paired: that the caller has an element-wise expression for it, which only `native` beats.
     """
-    if groups == 1 or torch.compiler.is_compiling() or x.dim() != 4 or not is_plain(x, weight):
+    if groups == 1 or torch.compiler.is_compiling() or x.dim() != 4:
+        return None
+    there = on_gpu.is_there(x)
+    if not there and not is_plain(x, weight):
         return None
     shape = shape_of(x.shape, (*weight.shape, 1, 1), (1, 1), (0, 0), groups)
+    if there:
+        return None if shape is None else on_gpu.grouped_conv(x, weight[:, :, None, None], None, shape)
     if shape is None or (chosen := chosen_for(shape, x, weight)) == "aten" or (paired and chosen == "matmul"):
         return None
     return computed(chosen, shape, x, weight)

@@ -9,6 +9,11 @@ Lowering = Literal["aten", "matmul", "native"]
 
 LOWERINGS: tuple[Lowering, ...] = ("aten", "matmul", "native")
 
+Pinned = Literal["aten", "matmul", "native", "triton"]
+"""What can be pinned: one of these, or `triton`, the kernels for GPUs, which take channels-last maps."""
+
+PINS: tuple[Pinned, ...] = (*LOWERINGS, "triton")
+
 
 class Shape(NamedTuple):
     """(images, in_channels, height, width) by (out_channels, in_channels / groups, kernel_h, kernel_w).

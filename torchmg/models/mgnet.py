@@ -12,7 +12,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, TypedDict, TypeVar, Unpack, cast
 
-import torch
 from torch import Tensor, nn
 
 from torchmg.errors import UsageError

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
-from torchmg.kernels import choice, fused, fused_op  # noqa: F401 (the operators that compilers see)
-from torchmg.kernels.eager import is_plain, shape_of
+from torchmg.kernels import choice, fused, fused_op, on_gpu  # noqa: F401 (the operators that compilers see)
+from torchmg.kernels.eager import is_ordinary, is_plain, shape_of
+from torchmg.kernels.gpu.support import channels_last
 from torchmg.nn.conv import GroupedConv2d, pointwise
 
 Act = bool | nn.Module
@@ -40,9 +41,9 @@ def conv_norm(
 ) -> Tensor:
     """relu?(add + norm(conv(x))) + after.
 
-    In training on the CPU, plain grouped convolutions with plain batch normalisation run fused: the same to rounding,
-    running statistics included. Whatever watches or changes either module (hooks, parametrizations, modes, transforms,
-    export) gets the modules themselves.
+    In training, plain grouped convolutions with plain batch normalisation run fused (on the CPU, and on GPUs where maps
+    are channels-last): the same to rounding, running statistics included. Whatever watches or changes either module
+    (hooks, parametrizations, modes, transforms, export) gets the modules themselves.
 
     Args:
         conv: any convolution.
@@ -124,9 +125,9 @@ def pointwise_norm(weight: Tensor, groups: int, norm: nn.Module, x: Tensor, add:
 
 def _ended(made: Pending, add: Tensor | None, after: Tensor | None, act: bool) -> Tensor:
     y, scale, shift, _ = made
-    if add is None and after is not None and _beside(after, y.shape):
+    if add is None and after is not None and _beside(after, y.shape, y):
         return fused.affine_act(y, scale, shift, after, fused.End.BEFORE_ADD if act else fused.End.NONE)
-    if add is not None and not _beside(add, y.shape):
+    if add is not None and not _beside(add, y.shape, y):
         out = add + fused.affine_act(y, scale, shift)
         out = F.relu(out) if act else out
     else:
@@ -152,12 +153,17 @@ def _fused(
         return None
     if norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks or norm._backward_pre_hooks:
         return None
-    if maps.dim() != 4 or weight.dim() != 4 or not fused.available():
+    if maps.dim() != 4 or weight.dim() != 4 or _has_any_global_hook():
         return None
-    if not _worth(maps, weight, gamma, beta, stride, padding, groups):
+    if on_gpu.is_there(maps):
+        lowered = _on_gpu(maps, weight, gamma, beta, stride, padding, groups)
+        if lowered is None:
+            return None
+        maps = lowered
+    elif not (fused.available() and _worth(maps, weight, gamma, beta, stride, padding, groups)):
         return None
     if minuend is not None:
-        if not _beside(minuend, fused.shape_of(maps, weight, stride, padding, groups).outputs):
+        if not _beside(minuend, fused.shape_of(maps, weight, stride, padding, groups).outputs, maps):
             return None
         weight = -weight  # minuend - A u = minuend + (-A) u
     scale, shift, relu = (before.scale, before.shift, before.act) if before else (None, None, False)
@@ -166,6 +172,19 @@ def _fused(
     )
     _track(norm, made)
     return Pending(made.y, made.scale, made.shift, act)
+
+
+def _on_gpu(
+    x: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, stride: int, padding: tuple[int, int], groups: int
+) -> Tensor | None:
+    """The maps in the type that the Triton kernels compute in; None where torch, or a compiler, does it."""
+    if torch.compiler.is_compiling():
+        return None
+    shape = shape_of(x.shape, weight.shape, (stride, stride), padding, groups)
+    if shape is None or shape.outputs[0] * shape.outputs[2] * shape.outputs[3] < 2 or not on_gpu.suits(shape):
+        return None
+    dtype = on_gpu.type_of(x, weight, gamma, beta)
+    return None if dtype is None else x.to(dtype)
 
 
 def _worth(
@@ -180,7 +199,7 @@ def _worth(
             and not torch.is_autocast_enabled("cpu")
             and _constant_small(weight.shape[1], weight.shape[0] // groups, weight.shape[2], weight.shape[3])
         )
-    if _has_any_global_hook() or not (is_plain(x, weight, gamma, beta) and x.is_contiguous()):
+    if not (is_plain(x, weight, gamma, beta) and x.is_contiguous()):
         return False
     shape = shape_of(x.shape, weight.shape, (stride, stride), padding, groups)
     if shape is None or shape.outputs[0] * shape.outputs[2] * shape.outputs[3] < 2:
@@ -205,10 +224,12 @@ def _small(in_group: int, out_group: int, kernel: tuple[int, int], height: int =
     return max(in_group, out_group) <= most
 
 
-def _beside(x: Tensor, sizes: Sequence[int]) -> bool:
-    """Whether the kernels may add this to what has these sizes."""
+def _beside(x: Tensor, sizes: Sequence[int], y: Tensor) -> bool:
+    """Whether the kernels may add this to something of these sizes, on the device and of the type of y."""
     if tuple(x.shape) != tuple(sizes):
         return False
+    if on_gpu.is_there(y):
+        return x.device == y.device and x.dtype == y.dtype and is_ordinary(x) and channels_last(x)
     if torch.compiler.is_compiling():
         return x.device.type == "cpu" and x.dtype == torch.float32
     return is_plain(x) and x.is_contiguous()

@@ -129,10 +129,8 @@ class DataFeature(nn.Module):
         """Smoothing step i, counted from 0; None is u = 0."""
         data_map, feature_map = _at(self.data_maps, i), _at(self.feature_maps, i)
         data_norm, norm = _at(self.data_norms, i), _at(self.feature_norms, i)
-        if u is None:
-            r = self.act(data_norm(f))
-        else:
-            r = conv_norm_later(data_map, data_norm, u, act=self.act, minuend=f)
+        act = self.act
+        r = act(data_norm(f)) if u is None else conv_norm_later(data_map, data_norm, u, act=act, minuend=f)
         if isinstance(feature_map, PolynomialFeature | AdjointFeature):
             y = self.act(norm(feature_map(value_of(r), data_map)))
             return y if u is None else u + y
