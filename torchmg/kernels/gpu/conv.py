@@ -156,7 +156,7 @@ def candidates(shape: Shape, dtype: torch.dtype, precision: str) -> Sequence[Con
     if shape.pointwise:
         block, widest = (128, 64) if short else (32 if scalar else 64, 32)
         widths = dict.fromkeys(max(1, width // pack) for width in (widest, 16, 32))
-        return [Config(block, width, warps, 2, 0) for width in widths for warps in (8, 4)]
+        return [Config(block, width, warps, 2, 0) for width in widths for warps in ((8,) if scalar else (8, 4))]
     block, warps = (128, 4) if short and pack < WIDE else (64, 4 if pack < WIDE else 8)
     tiled = [Config(block, 1, warps, stages, 0) for stages in (3, 2)]
     if not follows_rows(shape) or not (short or pack <= (16 if scalar else 32)):
