@@ -152,18 +152,19 @@ def candidates(shape: Shape, dtype: torch.dtype, precision: str) -> Sequence[Con
     narrow = tiles.packs_of(shape)
     pack = max(narrow.in_pack, narrow.out_pack)
     short = dtype != torch.float32
+    scalar = not short and precision == "ieee"
     if shape.pointwise:
-        block, widest = (128, 64) if short else (64, 32)
+        block, widest = (128, 64) if short else (32 if scalar else 64, 32)
         widths = dict.fromkeys(max(1, width // pack) for width in (widest, 16, 32))
-        return [Config(block, width, warps, 2, 0) for width in widths for warps in (8, 4)]
+        return [Config(block, width, warps, 2, 0) for width in widths for warps in ((8,) if scalar else (8, 4))]
     block, warps = (128, 4) if short and pack < WIDE else (64, 4 if pack < WIDE else 8)
-    tiled = [Config(block, 1, warps, stages, 0) for stages in (2, 3)]
-    if not follows_rows(shape) or not (short or pack <= (16 if precision == "ieee" else 32)):
+    tiled = [Config(block, 1, warps, stages, 0) for stages in (3, 2)]
+    if not follows_rows(shape) or not (short or pack <= (16 if scalar else 32)):
         return tiled
     cuts = {16: ((128, 4), (64, 4)), 32: ((64, 4), (128, 8))} if short else {16: ((64, 4),), 32: ((64, 8),)}
     stages = (3, 2, 1) if pack < WIDE else (2, 1)
     rows = [(block, warps, n) for block, warps in cuts.get(pack, ((64, 8),)) for n in stages]
-    return [*(Config(block, 1, warps, n, _segments(shape, block)) for block, warps, n in rows), tiled[-1]]
+    return [*(Config(block, 1, warps, n, _segments(shape, block)) for block, warps, n in rows), tiled[0]]
 
 
 def _segments(shape: Shape, block: int) -> int:
