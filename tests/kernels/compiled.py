@@ -90,7 +90,7 @@ def built(launch: Launch) -> Built:
         done: Any = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     registers, stack = _usage(done.asm["cubin"], Path(triton.__file__).parent)
     ptx = done.asm["ptx"]
-    return Built(registers, stack, done.metadata.shared, "mma" in ptx, ptx)
+    return Built(registers, stack, done.metadata.shared, "wgmma" in ptx or "mma.sync" in ptx, ptx)
 
 
 def _type(value: Any) -> str:

@@ -165,7 +165,7 @@ def case_kernels_that_are_not_square(transposed: bool) -> None:
     check(Shape(1, 12, 12, 3, 6, 4, 3, 3, 1, 0, 0), torch.float32, transposed, "affine", "none")
 
 
-ROWS = [Config(16, 1, 4, 1, 1), Config(16, 1, 4, 2, 3), Config(32, 2, 4, 2, 1), Config(16, 2, 4, 1, 4)]
+ROWS = [Config(16, 1, 4, 1, 1), Config(16, 1, 4, 3, 3), Config(32, 2, 4, 3, 1), Config(16, 2, 4, 2, 4)]
 
 
 @pytest.mark.parametrize("transposed", [False, True])

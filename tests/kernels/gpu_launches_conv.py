@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from unittest import mock
 
 import torch
 from torch import Tensor
 
+from torchmg.kernels.gpu import support
 from torchmg.kernels.gpu.conv import conv
 from torchmg.kernels.gpu.edges import Affine, End, Gate, Reach
 from torchmg.kernels.shape import Shape
@@ -29,6 +31,9 @@ def call(size: int, kernel: int, stride: int, dtype: torch.dtype, which: str, ou
         conv(x, weight, shape, before=Affine(ins, ins, relu=True), after=End(add=y, sums=True))
     elif which == "inference":
         conv(x, weight, shape, after=End(bias=outs, add=y, relu=True))
+    elif which == "ieee":
+        with mock.patch.object(support, "float32_precision", return_value="ieee"):
+            conv(x, weight, shape, before=Affine(ins, ins, relu=True), after=End(add=y, sums=True))
     else:
         after = Gate(x, ins, ins, relu=True)
         conv(y, weight, shape, transposed=True, before=Reach(y, outs, outs), after=after)
@@ -42,8 +47,8 @@ CALLS: Sequence[tuple[str, Callable[[], object]]] = [
     for dtype in (torch.bfloat16, torch.float32)
     for kernel, stride in ((3, 1), (1, 1), (3, 2))
     for size in (4, 16, 32, 64)
-    for which in ("forward", "backward", "inference")
-    if which != "inference" or (dtype == torch.bfloat16 and size == 64)
+    for which in ("forward", "backward", "inference" if dtype == torch.bfloat16 else "ieee")
+    if which != "inference" or size == 64
 ] + [
     ("transfers down", partial(call, 64, 1, 1, torch.bfloat16, "forward", 32)),
     ("transfers up", partial(call, 32, 1, 1, torch.bfloat16, "backward", 64)),

@@ -71,6 +71,8 @@ def conv(
 
 WIDE = 64
 """Channels of a pack whose tiles need twice the threads."""
+GATHERING = 3
+"""Stages from which on the row kernel reads each pixel once; with one it leaves reading again to the L1 cache."""
 LARGEST = 5
 """Pixels along a kernel's side at the most."""
 GATHERED = 32
@@ -97,7 +99,7 @@ def launch(task: Task, config: Config) -> Tensor | None:
     Args:
         task: what to do.
         config: block_m pixels; packs as wide as this many of the narrowest; splits: segments of an image's height;
-            more than one stage lets the row kernel shift tiles between threads in place of reading them again.
+            from `GATHERING` stages on the row kernel shifts tiles between threads in place of reading them again.
     """
     shape, packs = task.shape, tiles.packs_of(task.shape, config.packs)
     cut = {
@@ -125,7 +127,7 @@ def launch(task: Task, config: Config) -> Tensor | None:
 
 def _launch_rows(task: Task, config: Config, packs: int, cut: dict[str, Any]) -> Tensor | None:
     images, y_channels, height, width = task.y.shape
-    gather = config.stages > 1
+    gather = config.stages >= GATHERING
     columns = images * width
     blocks = -(-columns // (config.block_m - 2 * gather))
     rows = -(-height // config.splits)
@@ -150,20 +152,19 @@ def candidates(shape: Shape, dtype: torch.dtype, precision: str) -> Sequence[Con
     narrow = tiles.packs_of(shape)
     pack = max(narrow.in_pack, narrow.out_pack)
     short = dtype != torch.float32
+    scalar = not short and precision == "ieee"
     if shape.pointwise:
-        block, widest = (128, 64) if short else (64, 32)
+        block, widest = (128, 64) if short else (32 if scalar else 64, 32)
         widths = dict.fromkeys(max(1, width // pack) for width in (widest, 16, 32))
-        return [Config(block, width, warps, 2, 0) for width in widths for warps in (4, 8)]
+        return [Config(block, width, warps, 2, 0) for width in widths for warps in ((8,) if scalar else (8, 4))]
     block, warps = (128, 4) if short and pack < WIDE else (64, 4 if pack < WIDE else 8)
-    tiled = [Config(block, 1, warps, stages, 0) for stages in (2, 3)]
-    if not follows_rows(shape) or not (short or pack <= (16 if precision == "ieee" else 32)):
+    tiled = [Config(block, 1, warps, stages, 0) for stages in (3, 2)]
+    if not follows_rows(shape) or not (short or pack <= (16 if scalar else 32)):
         return tiled
-    if short:
-        cuts = {16: ((128, 4), (64, 4)), 32: ((64, 4), (128, 8))}.get(pack, ((64, 8),))
-    else:
-        cuts = ((64, 4 if pack <= 16 else 8),)
-    rows = [Config(block, 1, warps, stages, _segments(shape, block)) for block, warps in cuts for stages in (1, 2)]
-    return [*rows, *tiled]
+    cuts = {16: ((128, 4), (64, 4)), 32: ((64, 4), (128, 8))} if short else {16: ((64, 4),), 32: ((64, 8),)}
+    stages = (3, 2, 1) if pack < WIDE else (2, 1)
+    rows = [(block, warps, n) for block, warps in cuts.get(pack, ((64, 8),)) for n in stages]
+    return [*(Config(block, 1, warps, n, _segments(shape, block)) for block, warps, n in rows), tiled[0]]
 
 
 def _segments(shape: Shape, block: int) -> int:

@@ -6,7 +6,10 @@ Each row of the input is read from memory once, makes its three shifts by a colu
 output that are held in registers; the row that got all three of its own is stored. So bytes bound it: both sides of
 the convolution once, and two rows more for each segment that an image's height is cut in.
 
-SHIFTS "load": the two shifted tiles are read again, from the L1 cache. "gather": they are made of the first one by
+In flight while a row is computed: with stages, the next rows (bfloat16, 128 columns of 16 channels: 4 KiB a row), which
+is what hides memory's latency; some three programs fit on a processor.
+
+SHIFTS "load": the two shifted tiles are read again, from the caches. "gather": they are made of the first one by
 exchange between threads, and a block's outer two columns are of use to their neighbours only.
 """
 
