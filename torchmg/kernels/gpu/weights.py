@@ -80,7 +80,7 @@ def candidates(shape: Shape, half: bool) -> Sequence[Config]:
     most = max(1, LARGEST // size)
     here = min(1 << (most.bit_length() - 1), triton.next_power_of_2(taps))
     pixels = max(16, min(128, (8192 if half else 4096) // (here * packs.in_pack)))
-    warps = 8 if here * size > LARGEST // 2 else 4
+    warps = 8 if here * size >= LARGEST // 2 else 4
     found += [Config(pixels, here, warps, stages) for stages in (2, 3)]
     if 32 <= 2 * pixels <= 128:
         found.append(Config(2 * pixels, here, warps, 2))
