@@ -33,6 +33,8 @@ def type_of(x: Tensor, weight: Tensor, *others: Tensor) -> torch.dtype | None:
         return None
     if not (is_ordinary(x, weight, *others) and unwatched()):
         return None
+    if x.is_cuda and x.device.index != torch.cuda.current_device():  # where Triton launches
+        return None
     lowered = torch.is_autocast_enabled(x.device.type)
     dtype = torch.get_autocast_dtype(x.device.type) if lowered else x.dtype
     floats = x.dtype in support.DTYPES and weight.dtype in support.DTYPES and dtype in support.DTYPES

@@ -54,7 +54,7 @@ def finish(acc, y, offset, mask, bias, add, gate, first, second, RELU: tl.conste
     if gate is not None:
         x = tl.load(gate + offset, mask=mask, other=0.0).to(tl.float32)
         if RELU:
-            acc = tl.where(x * first + second > 0.0, acc, 0.0)
+            acc = tl.where(x * first + second <= 0.0, 0.0, acc)  # in this form NaN stays
         acc = tl.where(mask, acc, 0.0)
         tl.store(y + offset, (acc * first).to(y.dtype.element_ty), mask=mask)
         one = tl.sum(acc * x, 0)
