@@ -13,13 +13,21 @@ from torchmg.errors import DataError
 from torchmg.train.environment import environment
 
 
-def write_record(path: Path, rows: Sequence[Mapping[str, Any]], command: str | None = None, **more: Any) -> None:
+def write_record(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    command: str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    **more: Any,
+) -> None:
     """Write `{"command", "environment", "engines", ..., "rows"}`; numbers keep four digits.
 
     Args:
         path: a .json file.
         rows: what was measured.
         command: that made it; by default the one that is running, without folders.
+        device: where it was measured.
         **more: such as the machine's peaks, or what was left out.
 
     Raises:
@@ -29,13 +37,15 @@ def write_record(path: Path, rows: Sequence[Mapping[str, Any]], command: str | N
         command = " ".join(["python", *("benchmarks/" * a.endswith(".py") + Path(a).name for a in sys.argv)])
     record = {
         "command": command,
-        "environment": environment(torch.device("cpu")),
+        "environment": environment(torch.device(device)),
         "engines": versions(),
         **more,
         "rows": list(rows),
     }
-    try:
-        path.write_text(json.dumps(rounded(record), indent=2) + "\n")
+    beside = path.with_name(f".{path.name}")
+    try:  # a record that is written again and again is whole at any time
+        beside.write_text(json.dumps(rounded(record), indent=2) + "\n")
+        beside.replace(path)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}.") from error
 
