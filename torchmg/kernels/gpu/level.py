@@ -35,6 +35,9 @@ REACH = 2
 WIDEST = 64
 """Columns of a strip; a wider map is cut in several, which overlap."""
 
+WIDEST_PACK = 64
+"""Channels of a pack; wider ones do not fit the registers."""
+
 TALLEST = 128
 """Pixels of a program's row, over all its images."""
 
@@ -85,9 +88,8 @@ def pack_of(channels: int, *sizes: int) -> Pack | None:
     """The narrowest packs that hold whole groups of all `sizes` (channels of a group); None if beyond 64 channels."""
     size = lcm(*sizes)
     size *= min(-(-tiles.NARROWEST // size), max(1, channels // size))
-    if size > 64 or channels % size and size % channels:
+    if size > WIDEST_PACK:
         return None
-    size = min(size, channels)
     return Pack(size, max(tiles.NARROWEST, triton.next_power_of_2(size)), -(-channels // size))
 
 
@@ -327,16 +329,18 @@ def _level(
     y_above, y_here = none, none  # sums of K2 for rows h-2 and h-1
     z_one, z_two = none.to(DTYPE), none.to(DTYPE)  # z of rows h-1 and h-2
 
+    flat = tl.zeros((M, 1), tl.int32)  # the interpreter takes no scalars into masks
     begin = tl.maximum(top - 2, 0)
-    x_next = tl.load(x_ptr + at + begin * width * channels, mask=live & (begin < height), other=0.0)
+    x_next = tl.load(x_ptr + at + begin * width * channels, mask=live, other=0.0)
     if UP:
         before_next = tl.load(before_ptr + coarse_at + begin * width * coarse_channels, mask=coarse_live, other=0.0)
         after_next = tl.load(after_ptr + coarse_at + begin * width * coarse_channels, mask=coarse_live, other=0.0)
 
     for h in range(begin, bottom + 2):
         x = x_next
+        row = flat + h
         # The next row is on its way while this one is worked on.
-        more = h + 1 < tl.minimum(bottom + 2, height)
+        more = row + 1 < height
         x_next = tl.load(x_ptr + at + (h + 1) * width * channels, mask=live & more, other=0.0)
         if UP:
             change = (after_next.to(tl.float32) - before_next.to(tl.float32)).to(DTYPE)
@@ -344,12 +348,12 @@ def _level(
             before_next = tl.load(before_ptr + coarse_at + skip, mask=coarse_live & more, other=0.0)
             after_next = tl.load(after_ptr + coarse_at + skip, mask=coarse_live & more, other=0.0)
             moved = dot(change, p, x.to(tl.float32) + bp, PRECISION)
-            z = tl.where(inside[:, None] & (h < height), moved, 0.0).to(DTYPE)
+            z = tl.where(inside[:, None] & (row < height), moved, 0.0).to(DTYPE)
         else:
             z = x
         if DATA:
             f = tl.load(
-                data_ptr + at + (h - 1) * width * channels, mask=live & (h > 0) & (h <= height), other=0.0
+                data_ptr + at + (h - 1) * width * channels, mask=live & (row > begin) & (row <= height), other=0.0
             ).to(tl.float32)
 
         left = tl.where(has_left, tl.gather(z, to_left, 0), 0.0).to(DTYPE)
@@ -364,9 +368,9 @@ def _level(
             m *= scale
         m += b1
         if RELU_INSIDE:
-            m = tl.maximum(m, 0.0)
-        # Row h-1 of m; beyond the map it is padding, whatever bias and ReLU made of it.
-        m = tl.where(inside[:, None] & (h > 0) & (h <= height), m, 0.0).to(DTYPE)
+            m = tl.maximum(m, 0.0, propagate_nan=tl.PropagateNan.ALL)
+        # Row h-1 of m; beyond the map it is padding, whatever bias and ReLU made of it. Row begin-1 is needed by none.
+        m = tl.where(inside[:, None] & (row > begin) & (row <= height), m, 0.0).to(DTYPE)
         left = tl.where(has_left, tl.gather(m, to_left, 0), 0.0).to(DTYPE)
         right = tl.where(has_right, tl.gather(m, to_right, 0), 0.0).to(DTYPE)
         y = _three(left, m, right, v6, v7, v8, y_above, PRECISION)
@@ -377,9 +381,9 @@ def _level(
         if not SUM_LAST:
             y += z_two.to(tl.float32)
         if RELU:
-            y = tl.maximum(y, 0.0)
+            y = tl.maximum(y, 0.0, propagate_nan=tl.PropagateNan.ALL)
         if SUM_LAST:
             y += z_two.to(tl.float32)
-        tl.store(y_ptr + at + (h - 2) * width * channels, y.to(DTYPE), mask=out & (h - 2 >= top))
+        tl.store(y_ptr + at + (h - 2) * width * channels, y.to(DTYPE), mask=out & (row - 2 >= top))
         z_two = z_one
         z_one = z
