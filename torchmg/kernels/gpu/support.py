@@ -2,6 +2,7 @@
 
 import os
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,7 +43,8 @@ def channels_last(x: Tensor) -> bool:
 
 def float32_precision() -> str:
     """How products of float32 are formed: as in torch's own convolutions, "tf32" or "ieee"."""
-    return "tf32" if torch.backends.cudnn.conv.fp32_precision == "tf32" else "ieee"
+    cudnn: Any = torch.backends.cudnn
+    return "tf32" if cudnn.conv.fp32_precision == "tf32" else "ieee"
 
 
 @cache
