@@ -5,6 +5,7 @@ by the bytes they move, so whatever is affine or a sum over pixels is done on th
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -63,9 +64,17 @@ def conv(
     def run(config: Config) -> None:
         sums[0] = launch(task, config)
 
-    found = tuned("conv", _key(task), candidates(task), run)
+    found = tuned("conv", _key(task), candidates(shape, x.dtype, task.how["PRECISION"]), run)
     run(found)
     return task.y, sums[0]
+
+
+WIDE = 64
+"""Channels of a pack whose tiles need twice the threads."""
+LARGEST = 5
+"""Pixels along a kernel's side at the most."""
+GATHERED = 32
+"""Channels of a group from which on weights are put in order first."""
 
 
 class Task(NamedTuple):
@@ -130,30 +139,64 @@ def _launch_rows(task: Task, config: Config, packs: int, cut: dict[str, Any]) ->
     return sums
 
 
-def candidates(task: Task) -> Sequence[Config]:
-    """Launches worth timing, the default first."""
-    shape = task.shape
-    wide = tiles.packs_of(shape)
-    width = max(wide.in_pack, wide.out_pack)
-    plain = task.x.dtype == torch.float32
+def candidates(shape: Shape, dtype: torch.dtype, precision: str) -> Sequence[Config]:
+    """Launches worth timing, the default first; none of them spills registers when compiled for an H100 or H200.
+
+    Args:
+        shape: the convolution's sizes.
+        dtype: of x.
+        precision: of products of float32; "ieee" ones are not for tensor cores, so a wider pack costs time there.
+    """
+    narrow = tiles.packs_of(shape)
+    pack = max(narrow.in_pack, narrow.out_pack)
+    short = dtype != torch.float32
     if shape.pointwise:
-        line = max(1, 64 // width)
-        block = 64 if plain else 128
-        return [Config(block, n, warps, 2, 0) for n in dict.fromkeys((line, 1, max(1, line // 2))) for warps in (4, 8)]
-    whole = [Config(64 if plain else 128, 1, 4, stages, 0) for stages in (2, 3)]
-    if not follows_rows(shape):
-        return [*whole, Config(64, 1, 4, 3, 0), Config(256, 1, 8, 2, 0)] if not plain else whole
-    found: list[Config] = []
-    for block in (64,) if plain or width > 32 else (128, 64):
-        blocks = -(-shape.images * shape.width // block) * wide.packs
-        splits = max(1, min(-(-PROGRAMS // blocks), shape.height // SHORTEST))
-        found += [Config(block, 1, warps, stages, splits) for stages in (1, 2) for warps in (4, 8)]
-    return [*found, *whole]
+        block, widest = (128, 64) if short else (64, 32)
+        widths = dict.fromkeys(max(1, width // pack) for width in (widest, 16, 32))
+        return [Config(block, width, warps, 2, 0) for width in widths for warps in (4, 8)]
+    block, warps = (128, 4) if short and pack < WIDE else (64, 4 if pack < WIDE else 8)
+    tiled = [Config(block, 1, warps, stages, 0) for stages in (2, 3)]
+    if not follows_rows(shape) or not (short or pack <= (16 if precision == "ieee" else 32)):
+        return tiled
+    if short:
+        cuts = {16: ((128, 4), (64, 4)), 32: ((64, 4), (128, 8))}.get(pack, ((64, 8),))
+    else:
+        cuts = ((64, 4 if pack <= 16 else 8),)
+    rows = [Config(block, 1, warps, stages, _segments(shape, block)) for block, warps in cuts for stages in (1, 2)]
+    return [*rows, *tiled]
+
+
+def _segments(shape: Shape, block: int) -> int:
+    programs = -(-shape.images * shape.width // block) * tiles.packs_of(shape).packs
+    return max(1, min(-(-PROGRAMS // programs), shape.height // SHORTEST))
+
+
+def suits(shape: Shape) -> bool:
+    """Whether the kernels are meant for it: groups of up to 64 channels, kernels up to 5x5, neither depthwise.
+
+    An image has less than 2^30 numbers on either side, as offsets are of 32 bits; there are less than 2^31 pixels.
+    """
+    sizes = shape.in_channels // shape.groups, shape.out_channels // shape.groups
+    small = max(sizes) <= tiles.WIDEST and max(sizes) > 1 and max(shape.kernel_h, shape.kernel_w) <= LARGEST
+    ends = shape.inputs, shape.outputs
+    return shape.regular and small and all(prod(end[1:]) < 2**30 and end[0] * prod(end[2:]) < 2**31 for end in ends)
 
 
 def follows_rows(shape: Shape) -> bool:
     """Whether the row kernel computes this convolution: 3x3, stride 1, padding 1."""
     return shape[-5:] == (3, 3, 1, 1, 1)
+
+
+def ordered(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Weights in an order that kernels load well: one copy where a program would gather too many single numbers.
+
+    Those of large groups and several taps become channels-last, which they are already in a channels-last model.
+    """
+    if support.channels_last(weight):
+        return weight
+    if weight.shape[1] >= GATHERED and weight[0, 0].numel() > 1:
+        return weight.to(dtype, memory_format=torch.channels_last)
+    return weight.contiguous()
 
 
 def _task(
@@ -173,8 +216,17 @@ def _task(
         last, relu, sums = (None, None, after.x, after.scale, after.shift), after.relu, True
     y = tiles.empty(shape.inputs if transposed else shape.outputs, dtype, x.device)
     precision = support.float32_precision() if x.dtype == torch.float32 else "ieee"
-    how = {"TRANSPOSED": transposed, "BEFORE": name, "RELU": relu, "SUMS": sums, "PRECISION": precision}
-    return Task(shape, transposed, x, weight.contiguous(), y, (*first, *last), how)
+    weight = ordered(weight, x.dtype)
+    last_order = support.channels_last(weight)
+    how = {
+        "TRANSPOSED": transposed,
+        "LAST": last_order,
+        "BEFORE": name,
+        "RELU": relu,
+        "SUMS": sums,
+        "PRECISION": precision,
+    }
+    return Task(shape, transposed, x, weight, y, (*first, *last), how)
 
 
 def _sums(task: Task, programs: int) -> Tensor | None:

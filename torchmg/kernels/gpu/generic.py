@@ -13,7 +13,7 @@ The data gradient of a stride is cut in phases, the pixels that meet the same ta
 import triton
 import triton.language as tl
 
-from torchmg.kernels.gpu.edge_tiles import change, finish, load_vectors, store_sums
+from torchmg.kernels.gpu.edge_tiles import change, finish, load_vectors, moved, store_sums
 from torchmg.kernels.gpu.tiles import dot, load_weight_tile, pack_channels
 
 
@@ -54,6 +54,7 @@ def generic_kernel(
     STRIDE: tl.constexpr,
     POINTWISE: tl.constexpr,
     TRANSPOSED: tl.constexpr,
+    LAST: tl.constexpr,
     BEFORE: tl.constexpr,
     RELU: tl.constexpr,
     SUMS: tl.constexpr,
@@ -78,12 +79,15 @@ def generic_kernel(
     if POINTWISE:
         pixel = program * BLOCK + tl.arange(0, BLOCK)
         inside = pixel < pixels
-        place = pixel.to(tl.int64)
+        start = (program * BLOCK).to(tl.int64)
+        x = moved(x, start * x_channels)
+        other = moved(other, start * x_channels)
+        place = tl.arange(0, BLOCK)
         offset = place[:, None] * x_channels + x_channel[None, :]
         mask = inside[:, None] & x_there[None, :]
         tile = change(tl.load(x + offset, mask=mask, other=0.0), mask, other, offset, first, second, BEFORE)
         weights = load_weight_tile(
-            weight, pack, 0, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, 1, TRANSPOSED, tile.dtype
+            weight, pack, 0, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, 1, TRANSPOSED, tile.dtype, LAST
         )
         acc = dot(tile, weights, acc, PRECISION)
     else:
@@ -92,7 +96,12 @@ def generic_kernel(
         pixel = program // (PHASES * PHASES) * BLOCK + tl.arange(0, BLOCK)
         column = pixel % cut_w
         row = (pixel // cut_w) % cut_h
-        image = (pixel // cut_w) // cut_h
+        # Offsets are of 32 bits, from the block's first image on.
+        base = program // (PHASES * PHASES) * BLOCK // cut_w // cut_h
+        image = pixel // cut_w // cut_h - base
+        start = base.to(tl.int64) * x_height * x_width
+        x = moved(x, start * x_channels)
+        other = moved(other, start * x_channels)
         if TRANSPOSED:
             phase_h = phase // STRIDE
             phase_w = phase % STRIDE
@@ -124,16 +133,20 @@ def generic_kernel(
                 x_column = base_w + j
                 number = tap
             met = inside & (x_row >= 0) & (x_row < x_height) & (x_column >= 0) & (x_column < x_width)
-            source = ((image * x_height + x_row) * x_width + x_column).to(tl.int64)
+            source = (image * x_height + x_row) * x_width + x_column
             offset = source[:, None] * x_channels + x_channel[None, :]
             mask = met[:, None] & x_there[None, :]
             tile = change(tl.load(x + offset, mask=mask, other=0.0), mask, other, offset, first, second, BEFORE)
             weights = load_weight_tile(
                 weight, pack, number, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TAPS, TRANSPOSED,
-                tile.dtype,
+                tile.dtype, LAST,
             )  # fmt: skip
             acc = dot(tile, weights, acc, PRECISION)
-        place = ((image * y_height + row) * y_width + column).to(tl.int64)
+        place = (image * y_height + row) * y_width + column
+        start = base.to(tl.int64) * y_height * y_width
+    y = moved(y, start * y_channels)
+    add = moved(add, start * y_channels)
+    gate = moved(gate, start * y_channels)
     offset = place[:, None] * y_channels + y_channel[None, :]
     mask = inside[:, None] & y_there[None, :]
     first, second = load_vectors(gate_first, gate_second, y_channel, y_there)

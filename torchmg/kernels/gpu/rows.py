@@ -13,7 +13,7 @@ exchange between threads, and a block's outer two columns are of use to their ne
 import triton
 import triton.language as tl
 
-from torchmg.kernels.gpu.edge_tiles import change, finish, load_vectors, store_sums
+from torchmg.kernels.gpu.edge_tiles import change, finish, load_vectors, moved, store_sums
 from torchmg.kernels.gpu.tiles import dot, load_weight_tile, pack_channels
 
 
@@ -46,6 +46,7 @@ def rows_kernel(
     IN_PACK: tl.constexpr,
     OUT_PACK: tl.constexpr,
     TRANSPOSED: tl.constexpr,
+    LAST: tl.constexpr,
     BEFORE: tl.constexpr,
     RELU: tl.constexpr,
     SUMS: tl.constexpr,
@@ -72,7 +73,15 @@ def rows_kernel(
     image = place // width
     column = place - image * width
     written = inside & (lane >= HALO) & (lane < BLOCK - HALO)
-    pixel = image.to(tl.int64) * height * width + column
+    kind: tl.constexpr = x.dtype.element_ty
+    # Offsets are of 32 bits, from the block's first image on.
+    start = (tl.maximum(program // segments * (BLOCK - 2 * HALO) - HALO, 0) // width).to(tl.int64) * height * width
+    x = moved(x, start * x_channels)
+    other = moved(other, start * x_channels)
+    y = moved(y, start * y_channels)
+    add = moved(add, start * y_channels)
+    gate = moved(gate, start * y_channels)
+    pixel = image * (height * width) + column - start.to(tl.int32)
     x_channel, x_there = pack_channels(pack, x_channels, X_SIZE, GROUPS, X_PACK)
     y_channel, y_there = pack_channels(pack, y_channels, Y_SIZE, GROUPS, Y_PACK)
     x_offset = pixel[:, None] * x_channels + x_channel[None, :]
@@ -87,16 +96,15 @@ def rows_kernel(
     gate_one, gate_two = load_vectors(gate_first, gate_second, y_channel, y_there)
     if bias is not None:
         bias = tl.load(bias + y_channel, mask=y_there, other=0.0)[None, :]
-    kind: tl.constexpr = x.dtype.element_ty
-    w0 = _tap(weight, pack, 0, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, kind)
-    w1 = _tap(weight, pack, 1, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, kind)
-    w2 = _tap(weight, pack, 2, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, kind)
-    w3 = _tap(weight, pack, 3, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, kind)
-    w4 = _tap(weight, pack, 4, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, kind)
-    w5 = _tap(weight, pack, 5, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, kind)
-    w6 = _tap(weight, pack, 6, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, kind)
-    w7 = _tap(weight, pack, 7, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, kind)
-    w8 = _tap(weight, pack, 8, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, kind)
+    w0 = _tap(weight, pack, 0, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, LAST, kind)
+    w1 = _tap(weight, pack, 1, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, LAST, kind)
+    w2 = _tap(weight, pack, 2, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, LAST, kind)
+    w3 = _tap(weight, pack, 3, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, LAST, kind)
+    w4 = _tap(weight, pack, 4, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, LAST, kind)
+    w5 = _tap(weight, pack, 5, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, LAST, kind)
+    w6 = _tap(weight, pack, 6, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, LAST, kind)
+    w7 = _tap(weight, pack, 7, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, LAST, kind)
+    w8 = _tap(weight, pack, 8, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, TRANSPOSED, LAST, kind)
     above = tl.zeros((BLOCK, Y_PACK), tl.float32)
     level = tl.zeros((BLOCK, Y_PACK), tl.float32)
     sum_one = tl.zeros((Y_PACK,), tl.float32)
@@ -152,10 +160,11 @@ def _tap(
     IN_PACK: tl.constexpr,
     OUT_PACK: tl.constexpr,
     TRANSPOSED: tl.constexpr,
+    LAST: tl.constexpr,
     KIND: tl.constexpr,
 ):
     """The weights of one of nine taps; the data gradient has them the other way round."""
     tap: tl.constexpr = 8 - number if TRANSPOSED else number
     return load_weight_tile(
-        weight, pack, tap, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, 9, TRANSPOSED, KIND
+        weight, pack, tap, out_channels, IN_SIZE, OUT_SIZE, GROUPS, IN_PACK, OUT_PACK, 9, TRANSPOSED, KIND, LAST
     )

@@ -1,4 +1,5 @@
-# ruff: noqa: N803 (constants of a kernel are in capitals, as Triton has them)
+# ruff: noqa: N803, N806 (constants of a kernel are in capitals, as Triton has them)
+# pyright: reportArgumentType=false, reportAssignmentType=false
 """What all Triton kernels share: how channels are cut in packs, tiles of weights, products.
 
 A pack is a run of whole groups, so wide that tensor cores can take it (16 channels at least on either side). The
@@ -38,10 +39,15 @@ class Packs(NamedTuple):
     """How many there are."""
 
 
+WIDEST = 64
+"""Channels that narrow packs are not made wider than to fill their other side: the rest of it is masked."""
+
+
 def packs_of(shape: Shape, width: int = 1) -> Packs:
     """The narrowest packs of a convolution, times `width`, but no more than it has groups."""
     in_size, out_size = shape.in_channels // shape.groups, shape.out_channels // shape.groups
-    groups = min(-(-NARROWEST // min(in_size, out_size)) * width, shape.groups)
+    full = -(-NARROWEST // min(in_size, out_size))
+    groups = min(min(full, max(1, WIDEST // max(in_size, out_size))) * width, shape.groups)
     in_pack, out_pack = (max(NARROWEST, triton.next_power_of_2(groups * size)) for size in (in_size, out_size))
     return Packs(groups, in_size, out_size, in_pack, out_pack, -(-shape.groups // groups))
 
@@ -84,8 +90,14 @@ def load_weight_tile(
     TAPS: tl.constexpr,
     TRANSPOSED: tl.constexpr,
     DTYPE: tl.constexpr,
+    LAST: tl.constexpr = False,
 ):
-    """One tap's weights of a pack: [IN_PACK, OUT_PACK], or transposed; of (out, IN_SIZE, TAPS) weights, as DTYPE."""
+    """One tap's weights of a pack: [IN_PACK, OUT_PACK], or transposed; of (out, IN_SIZE, TAPS) weights, as DTYPE.
+
+    LAST: the weights are channels-last, in memory (out, TAPS, IN_SIZE).
+    """
+    IN_STRIDE: tl.constexpr = 1 if LAST else TAPS
+    TAP_STRIDE: tl.constexpr = IN_SIZE if LAST else 1
     if TRANSPOSED:
         i = tl.arange(0, IN_PACK)[None, :]
         o = tl.arange(0, OUT_PACK)[:, None]
@@ -94,4 +106,5 @@ def load_weight_tile(
         o = tl.arange(0, OUT_PACK)[None, :]
     channel = pack * (GROUPS * OUT_SIZE) + o
     there = (i // IN_SIZE == o // OUT_SIZE) & (o < GROUPS * OUT_SIZE) & (channel < out_channels)
-    return tl.load(weight + (channel * IN_SIZE + i % IN_SIZE) * TAPS + tap, mask=there, other=0.0).to(DTYPE)
+    place = channel * (IN_SIZE * TAPS) + (i % IN_SIZE) * IN_STRIDE + tap * TAP_STRIDE
+    return tl.load(weight + place, mask=there, other=0.0).to(DTYPE)
