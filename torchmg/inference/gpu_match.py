@@ -216,4 +216,3 @@ class _Matcher:
             return False
         channels, fewer = self.channels(step.inputs[0]), self.channels(step.output)
         return 2 * fewer == channels and step.groups > 1 and channels // step.groups <= 64
-

@@ -16,8 +16,8 @@ from torchmg.kernels.gpu.level import Correction, Pack, Relaxation, level, pack_
 from torchmg.kernels.gpu.restrict import restrict, runs
 from torchmg.kernels.shape import Shape
 
-WIDEST = {2: 64, 4: 32}
-"""Channels of a level's widest pack by the bytes of a number: more of its weights do not fit a multiprocessor."""
+WIDEST = {2: 64, 4: 16}
+"""Channels of a level's widest pack by the bytes of a number: wider ones spill registers."""
 
 
 def fused_parts(network: Network, device: torch.device, dtype: torch.dtype) -> list[Runner]:

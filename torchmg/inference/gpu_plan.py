@@ -7,9 +7,9 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from torchmg.inference.graph import Network
 from torchmg.inference.gpu_runner import Runner, Values
 from torchmg.inference.gpu_steps import torch_parts
+from torchmg.inference.graph import Network
 from torchmg.kernels.gpu import support
 
 KEPT = 4

@@ -32,14 +32,15 @@ from torchmg.kernels.gpu.tune import Config, tuned
 REACH = 2
 """Rows and columns that two 3x3 convolutions read beyond the ones they write."""
 
-WIDEST = 64
-"""Columns of a strip; a wider map is cut in several, which overlap."""
-
 WIDEST_PACK = 64
-"""Channels of a pack; wider ones do not fit the registers."""
+"""Channels of a pack at most."""
 
-TALLEST = 128
-"""Pixels of a program's row, over all its images."""
+LAUNCHES = {32: ((64, 4), (128, 8), (64, 8), (32, 4)), 64: ((64, 4), (64, 8), (32, 4)), 128: ((32, 8), (16, 8))}
+"""Pixels of a program's row, over all its images, and warps, the default first, by the bytes of a pixel's pack at most:
+sums and weights of these fit registers and shared memory, without spills."""
+
+PROGRAMS = 264
+"""As many programs should run at the least: two for each multiprocessor of an H200."""
 
 
 class Pack(NamedTuple):
@@ -103,15 +104,12 @@ def pack_taps(weight: Tensor, groups: int, read: Pack, written: Pack, dtype: tor
         dtype: of the activations.
     """
     out, inner, high, wide = weight.shape
-    full = weight.new_zeros(out, inner * groups, high * wide)
-    outs = torch.arange(out, device=weight.device)
-    ins = (outs // (out // groups) * inner)[:, None] + torch.arange(inner, device=weight.device)
-    full[outs[:, None], ins] = weight.flatten(2).float() if weight.dtype.itemsize < 4 else weight.flatten(2)
-    packed = full.new_zeros(written.count, high * wide, read.block, written.block)
-    for pack in range(written.count):
-        tile = full[pack * written.size : (pack + 1) * written.size, pack * read.size : (pack + 1) * read.size]
-        packed[pack, :, : tile.shape[1], : tile.shape[0]] = tile.permute(2, 1, 0)
-    return packed.to(dtype).contiguous()
+    outs = torch.arange(out, device=weight.device)[:, None]
+    ins = outs // (out // groups) * inner + torch.arange(inner, device=weight.device)
+    pack = outs // written.size
+    packed = weight.new_zeros(written.count, high * wide, read.block, written.block)
+    packed[pack, :, ins - pack * read.size, outs % written.size] = weight.flatten(2)
+    return packed.to(dtype)
 
 
 def level(
@@ -141,12 +139,14 @@ def level(
     pack = relaxation.pack
     before, after = coarse or (x, x)
     p_weight, p_bias, coarse_pack = correction or (relaxation.first, relaxation.first_bias, pack)
-    columns, halo = (triton.next_power_of_2(width), 0) if width <= WIDEST else (WIDEST, REACH)
+    launches = next(found for size, found in LAUNCHES.items() if pack.block * x.dtype.itemsize <= size)
+    widest = launches[0][0]
+    columns, halo = (triton.next_power_of_2(width), 0) if width <= widest else (widest, REACH)
     step = columns - 2 * halo
     strips = -(-width // step)
 
     def run(config: Config) -> None:
-        share = max(1, config.block_m // columns)
+        share = config.block_m // columns
         rows = -(-height // config.splits)
         grid = (pack.count * strips, -(-images // share), -(-height // rows))
         _level[grid](
@@ -189,23 +189,23 @@ def level(
         )
 
     key = (*x.shape, str(x.dtype), precision, pack.size, correction is not None, data is not None)
-    run(tuned("level", key, configs(columns, images, height, pack.count * strips), run))
+    run(tuned("level", key, _configs(launches, columns, images, height, pack.count * strips), run))
     return y
 
 
-def configs(columns: int, images: int, height: int, programs: int) -> list[Config]:
-    """Launches of `level`, the default first: pixels of a row, warps, and strips of rows (`splits`)."""
-    most = max(columns, min(TALLEST, columns * triton.next_power_of_2(images)))
-    usual = min(64, most)
-    split = 1
-    # A small batch is spread over the multiprocessors, as long as a strip has a multiple of the rows it reads again.
-    while programs * -(-images * columns // usual) * split < 2 * 132 and height // (2 * split) >= 2 * REACH:
-        split *= 2
-    found = [Config(usual, 1, 4, 2, split)]
-    for pixels in (64, 128, 32):
-        for warps in (4, 8, 2):
-            if columns <= pixels <= most:
-                found += [Config(pixels, 1, warps, 2, split), Config(pixels, 1, warps, 2, 2 * split)]
+def _configs(
+    launches: tuple[tuple[int, int], ...], columns: int, images: int, height: int, programs: int
+) -> list[Config]:
+    """Pixels, warps, and strips of rows (`splits`), the default first, where one image takes `programs` programs."""
+    most = columns * triton.next_power_of_2(images)
+    found: list[Config] = []
+    for pixels, warps in launches:
+        block = max(columns, min(pixels, most), 16)
+        split, wanted = 1, PROGRAMS / (programs * -(-images * columns // block))
+        # A small batch is spread over the multiprocessors, as long as a strip has twice the rows it reads again.
+        while split < wanted and height // (2 * split) >= 2 * REACH:
+            split *= 2
+        found += [Config(block, 1, warps, 2, split), Config(block, 1, warps, 2, 2 * split)]
     return list(dict.fromkeys(found))
 
 

@@ -49,7 +49,9 @@ class Run(NamedTuple):
     widths: list[int]
 
 
-def runs(weights: Sequence[Tensor], biases: Sequence[Tensor | None], groups: Sequence[int], dtype: torch.dtype) -> list[Run]:
+def runs(
+    weights: Sequence[Tensor], biases: Sequence[Tensor | None], groups: Sequence[int], dtype: torch.dtype
+) -> list[Run]:
     """A chain of restrictions cut in as few kernels as can do it.
 
     Args:
@@ -67,7 +69,9 @@ def runs(weights: Sequence[Tensor], biases: Sequence[Tensor | None], groups: Seq
         size = _run_width(weights, groups, first, length)
         size *= max(1, min(LINE, widths[0]) // size)
         count = -(-widths[0] // size)
-        packs = [Pack(size >> k, max(tiles.NARROWEST, triton.next_power_of_2(size >> k)), count) for k in range(length + 1)]
+        packs = [
+            Pack(size >> k, max(tiles.NARROWEST, triton.next_power_of_2(size >> k)), count) for k in range(length + 1)
+        ]
         found.append(
             Run(
                 [
