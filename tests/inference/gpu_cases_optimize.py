@@ -68,7 +68,7 @@ def case_other_transfers() -> None:
 
 
 def case_other_cycles() -> None:
-    check(MGICBlock(64, group_size=16, cycle="W", pre=1), (64, 3, 3))
+    check(MGICBlock(32, group_size=8, cycle="W", pre=1), (32, 2, 3), 1)
 
 
 def case_bottleneck() -> None:
@@ -76,14 +76,10 @@ def case_bottleneck() -> None:
 
 
 def case_network_of_basic_blocks() -> None:
-    kinds = check(torchmg.create("mgic_resnet20"), (3, 8, 8)).kinds
+    kinds = check(torchmg.create("mgic_resnet20"), (3, 8, 8), 1).kinds
     assert (kinds["level"], kinds["restriction"]) == (9, 6)
 
 
 def case_network_with_data() -> None:
     kinds = check(torchmg.create("mgiad20"), (3, 8, 8), 1).kinds
     assert kinds["relaxation"] + kinds["level"] > 5
-
-
-def case_mobile_network() -> None:
-    check(torchmg.create("mgic_mobilenetv3_small"), (3, 32, 32), 1)

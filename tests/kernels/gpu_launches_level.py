@@ -30,7 +30,7 @@ def rise(size: int, dtype: torch.dtype, side: int, kind: str) -> None:
     relaxation = Relaxation(taps, vector, taps, vector, pack, vector if data else None, sum_last=data)
     move = Correction(_empty(pack.count, 1, coarse.block, pack.block, dtype=dtype), vector, coarse)
     moves = kind != "relaxation"
-    level(x, relaxation, move if moves else None, (half, half) if moves else None, x if data else None)
+    level(x, relaxation, move if moves else None, (half, half) if moves else None, x if data else None, "tf32")
 
 
 def fall(first: int, dtype: torch.dtype, length: int) -> None:
@@ -38,7 +38,8 @@ def fall(first: int, dtype: torch.dtype, length: int) -> None:
     packs = [Pack(first >> k, max(16, first >> k), 256 // first) for k in range(length + 1)]
     weights = [_empty(256 // first, 1, packs[k].block, packs[k + 1].block, dtype=dtype) for k in range(length)]
     widths = [256 >> k for k in range(length + 1)]
-    restrict(_maps(32, 256, 28, 28, dtype=dtype), [Run(weights, [_empty(c) for c in widths[1:]], packs, widths)])
+    run = Run(weights, [_empty(c) for c in widths[1:]], packs, widths)
+    restrict(_maps(32, 256, 28, 28, dtype=dtype), [run], "tf32")
 
 
 CALLS: Sequence[tuple[str, Callable[[], object]]] = [

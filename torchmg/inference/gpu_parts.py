@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from torchmg.inference.gpu_match import ChainPart, LevelPart, Part, match
+from torchmg.inference.gpu_match import ChainPart, LevelPart, Part, StepPart, match
 from torchmg.inference.gpu_runner import Runner, Values
 from torchmg.inference.gpu_steps import is_scale, torch_step
 from torchmg.inference.graph import Network, Step
@@ -21,8 +21,17 @@ WIDEST = {2: 64, 4: 16}
 
 
 def fused_parts(network: Network, device: torch.device, dtype: torch.dtype) -> list[Runner]:
-    """All parts of a network, see `gpu_match`."""
-    parts = match(network, widest=WIDEST[dtype.itemsize])
+    """All parts of a network, see `gpu_match`.
+
+    In float32 levels and chains need tensor cores, that is `torch.backends.cudnn.conv.fp32_precision = "tf32"`: with
+    full products they would spill registers, and every convolution is a launch of its own.
+    """
+    widest = WIDEST[dtype.itemsize]
+    if support.interpreted():
+        widest = max(WIDEST.values())
+    elif dtype == torch.float32 and support.float32_precision() != "tf32":
+        widest = 0
+    parts: list[Part] = match(network, widest=widest) if widest else [StepPart(step) for step in network.steps]
     return [_runner(part, network, device, dtype) for part in parts]
 
 

@@ -25,7 +25,11 @@ def torch_step(step: Step, shape: Shape, device: torch.device, dtype: torch.dtyp
     scales = step.kind == "conv" and step.weight is not None and is_scale(step)
 
     def run(values: Values) -> None:
-        values[step.output] = _scaled(step, values) if scales else run_step(step, shape, values)
+        made = _scaled(step, values) if scales else run_step(step, shape, values)
+        # Our kernels read nothing else, and torch does not always keep it.
+        if isinstance(made, Tensor) and made.dim() == 4:
+            made = made.contiguous(memory_format=torch.channels_last)
+        values[step.output] = made
 
     return Runner(run, step.reads, [step.output], "torch", 1)
 
