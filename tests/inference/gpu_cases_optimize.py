@@ -35,9 +35,7 @@ def settled(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def check(
-    model: nn.Module, shape: tuple[int, ...], images: int = 2, dtype: torch.dtype = FLOAT
-) -> GpuPlan:
+def check(model: nn.Module, shape: tuple[int, ...], images: int = 2, dtype: torch.dtype = FLOAT) -> GpuPlan:
     """The plan's output is the model's."""
     torch.manual_seed(0)
     model = settled(model)

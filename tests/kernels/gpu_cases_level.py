@@ -47,7 +47,7 @@ def check_level(
     before, after = (random(images, channels // 2, height, width, dtype=dtype) for _ in range(2))
     pack = pack_of(channels, size, *([] if transfer is None else [transfer]))
     assert pack is not None
-    coarse = Pack(pack.size // 2, max(16, pack.block // 2), pack.count)
+    coarse = Pack(pack.size // 2, max(16, pack.block // 2), pack.number)
 
     def taps(weight: Tensor, groups: int, read: Pack) -> Tensor:
         return pack_taps(weight, groups, read, pack, dtype).to(device())

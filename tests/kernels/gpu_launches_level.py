@@ -23,12 +23,12 @@ def rise(size: int, dtype: torch.dtype, side: int, kind: str) -> None:
     channels = size if size == 64 else 256
     pack = pack_of(channels, size)
     assert pack is not None
-    coarse = Pack(pack.size // 2, max(16, pack.block // 2), pack.count)
+    coarse = Pack(pack.size // 2, max(16, pack.block // 2), pack.number)
     x, half = _maps(32, channels, side, side, dtype=dtype), _maps(32, channels // 2, side, side, dtype=dtype)
-    taps, vector = _empty(pack.count, 9, pack.block, pack.block, dtype=dtype), _empty(channels)
+    taps, vector = _empty(pack.number, 9, pack.block, pack.block, dtype=dtype), _empty(channels)
     data = kind == "MGiaD"
     relaxation = Relaxation(taps, vector, taps, vector, pack, vector if data else None, sum_last=data)
-    move = Correction(_empty(pack.count, 1, coarse.block, pack.block, dtype=dtype), vector, coarse)
+    move = Correction(_empty(pack.number, 1, coarse.block, pack.block, dtype=dtype), vector, coarse)
     moves = kind != "relaxation"
     level(x, relaxation, move if moves else None, (half, half) if moves else None, x if data else None, "tf32")
 

@@ -151,7 +151,7 @@ class _Matcher:
             if pack is not None and pack.block <= self.widest and move.add0 is not None:
                 assert move.weight is not None
                 inner = pack.size * move.groups // channels * move.weight.shape[1]
-                coarse = Pack(inner, max(16, 1 << (inner - 1).bit_length()), pack.count)
+                coarse = Pack(inner, max(16, 1 << (inner - 1).bit_length()), pack.number)
                 return LevelPart(move.add0, first, second, second.output, pack, between, move, coarse, change)
         pack = pack_of(channels, *sizes)
         if pack is None or pack.block > self.widest:

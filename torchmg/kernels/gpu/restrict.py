@@ -11,7 +11,7 @@ run of 128 channels goes on from its last level with 1/16 of the bytes.
 
 from collections.abc import Sequence
 from math import lcm
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -124,9 +124,11 @@ def _restrict(x: Tensor, run: Run, precision: str) -> list[Tensor]:
     blocks = [pack.block for pack in run.packs] + [tiles.NARROWEST] * last
     full = channels % run.packs[0].size == 0 and run.packs[0].size == run.packs[0].block
 
+    kernel: Any = _chain
+
     def launch(config: Config) -> None:
-        _chain[-(-pixels // config.block_m) * run.packs[0].count,](
-            x, *outs, *weights, *(weights[0] if b is None else b for b in biases), pixels, channels, run.packs[0].count,
+        kernel[-(-pixels // config.block_m) * run.packs[0].number,](
+            x, *outs, *weights, *(weights[0] if b is None else b for b in biases), pixels, channels, run.packs[0].number,
             SIZE=run.packs[0].size, FULL=full, LEVELS=length, B0=blocks[0], B1=blocks[1], B2=blocks[2], B3=blocks[3],
             B4=blocks[4], HAS1=biases[0] is not None, HAS2=biases[1] is not None, HAS3=biases[2] is not None,
             HAS4=biases[3] is not None, M=config.block_m, PRECISION=precision,
