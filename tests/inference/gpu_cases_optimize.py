@@ -11,7 +11,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 
 from interpreted import device, poisoned
 
-import torchmg
 from torchmg.inference.gpu_plan import GpuPlan, gpu_plan
 from torchmg.inference.plan import fold
 from torchmg.nn import MGICBlock
@@ -71,13 +70,3 @@ def case_other_cycles() -> None:
 
 def case_bottleneck() -> None:
     check(MGICBlock(64, relax="bottleneck", group_size=4, coarsest=8), (64, 4, 4))
-
-
-def case_network_of_basic_blocks() -> None:
-    kinds = check(torchmg.create("mgic_resnet20"), (3, 8, 8), 1).kinds
-    assert (kinds["level"], kinds["restriction"]) == (9, 6)
-
-
-def case_network_with_data() -> None:
-    kinds = check(torchmg.create("mgiad20"), (3, 8, 8), 1).kinds
-    assert kinds["relaxation"] + kinds["level"] > 5

@@ -16,11 +16,12 @@ from torchmg.nn import MGICBlock
 
 KERNELS = Path(__file__).parents[1] / "kernels"
 CASES = "../inference/gpu_cases_optimize"
+NETWORKS = "../inference/gpu_cases_networks"
 
 
 def run_cases(name: str, *, interpret: bool = True) -> None:
     sys.path.insert(0, str(KERNELS))
-    from interpreted import run_cases
+    from interpreted import run_cases  # pyright: ignore[reportMissingImports]
 
     run_cases(name, interpret=interpret)
 
@@ -29,9 +30,15 @@ def test_plans_in_the_interpreter() -> None:
     run_cases(CASES)
 
 
+@pytest.mark.slow
+def test_plans_of_networks_in_the_interpreter() -> None:
+    run_cases(NETWORKS)
+
+
 @pytest.mark.gpu
 def test_plans_on_a_gpu() -> None:
     run_cases(CASES, interpret=False)
+    run_cases(NETWORKS, interpret=False)
 
 
 @torch.no_grad()

@@ -66,7 +66,8 @@ class GpuPlan:
         """The output, on a CUDA device by a CUDA graph; the first call of every batch shape captures one."""
         if x.device.type != "cuda" or torch.cuda.is_current_stream_capturing():
             return self.run(x)
-        with torch.cuda.device(x.device), self._lock:
+        # What a graph reads must take copies in any mode, also where the first call is one of inference mode.
+        with torch.inference_mode(mode=False), torch.no_grad(), torch.cuda.device(x.device), self._lock:
             found = self._graphs.get(tuple(x.shape))
             if found is None:
                 found = self._graphs[tuple(x.shape)] = self._capture(x)

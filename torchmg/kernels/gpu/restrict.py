@@ -128,7 +128,8 @@ def _restrict(x: Tensor, run: Run, precision: str) -> list[Tensor]:
 
     def launch(config: Config) -> None:
         kernel[-(-pixels // config.block_m) * run.packs[0].number,](
-            x, *outs, *weights, *(weights[0] if b is None else b for b in biases), pixels, channels, run.packs[0].number,
+            x, *outs, *weights, *(weights[0] if b is None else b for b in biases), pixels, channels,
+            run.packs[0].number,
             SIZE=run.packs[0].size, FULL=full, LEVELS=length, B0=blocks[0], B1=blocks[1], B2=blocks[2], B3=blocks[3],
             B4=blocks[4], HAS1=biases[0] is not None, HAS2=biases[1] is not None, HAS3=biases[2] is not None,
             HAS4=biases[3] is not None, M=config.block_m, PRECISION=precision,
