@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchmg.errors import UsageError
 from torchmg.inference.capture import CannotOptimizeError, frozen_copy, reason
+from torchmg.inference.gpu_plans import GpuPlans, suits
 from torchmg.inference.plan import Plan, fold
 from torchmg.kernels import native
 
@@ -16,11 +17,12 @@ Size = tuple[int, ...]
 
 
 def optimize(model: nn.Module, for_: Purpose = "inference", *, input: Tensor | Size | None = None) -> "Optimized":  # noqa: A002
-    """A network that computes what `model` does in evaluation mode, to rounding, in less time on a CPU.
+    """A network that computes what `model` does in evaluation mode, to rounding, in less time.
 
     Batch normalisation becomes part of the convolutions, sums and activations are fused into them, and chains of
     operations whose channel groups are independent, as a multigrid level's, run group by group in cache. What the
-    native executor has no operation for, or what torch does as well, is left to torch.
+    native executor has no operation for, or what torch does as well, is left to torch. After `.to("cuda")`, in
+    float32, bfloat16 or float16, a level of a multigrid block is one Triton kernel, and all of it one CUDA graph.
 
     Args:
         model: any network that takes one batch of images; it is not changed, and its weights of now are copied.
@@ -53,9 +55,11 @@ def optimize(model: nn.Module, for_: Purpose = "inference", *, input: Tensor | S
 class Optimized(nn.Module):
     """What `torchmg.optimize` returns: (batch, channels, height, width) -> what the model makes of it.
 
-    Planned are float32 images on the CPU, one plan for each size. Everything else - other types and devices, several
-    inputs, inputs that need gradients, `torch.compile`, and models that are no one graph with a free batch size - runs
-    in a copy of the model in evaluation mode, which `.to()` moves. Nothing of it can be trained.
+    Planned are float32 images on the CPU, one plan for each size, and images on a CUDA device of its weights' type
+    (float32, bfloat16, float16), one plan for each size and type, with a CUDA graph for each batch shape. Everything
+    else - other types and devices, several inputs, inputs that need gradients, autocast, `torch.compile`, and models
+    that are no one graph with a free batch size - runs in a copy of the model in evaluation mode, which `.to()` moves.
+    Nothing of it can be trained.
 
     Attributes:
         frozen: the copy of the model.
@@ -66,6 +70,7 @@ class Optimized(nn.Module):
         object.__setattr__(self, "_original", model)
         self.frozen = frozen_copy(model).requires_grad_(False)
         self._plans: dict[Size, Plan | str] = {}
+        self._gpu_plans = GpuPlans()
         self.training = False
 
     @property
@@ -104,6 +109,9 @@ class Optimized(nn.Module):
         """What the model makes of its inputs."""
         if len(args) != 1 or kwargs or not _is_plannable(args[0]):
             return self.frozen(*args, **kwargs)
+        if args[0].is_cuda:
+            with torch.no_grad():
+                return self._gpu_plans(self.frozen, args[0])
         plan = self.plan(tuple(args[0].shape[1:]))
         if plan is None:
             return self.frozen(args[0])
@@ -130,7 +138,7 @@ class Optimized(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without plans, which belong to this process."""
-        return {**self.__dict__, "_plans": {}}
+        return {**self.__dict__, "_plans": {}, "_gpu_plans": GpuPlans()}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Optimized":
         """A copy that plans anew."""
@@ -146,11 +154,12 @@ class Optimized(nn.Module):
         lines = [f"Optimized({type(self.original).__name__})"]
         if missing := native.why_not():
             lines.append(f"  the native library is missing ({missing}): folded, and run by torch")
-        if not self._plans:
+        if not self._plans and not self._gpu_plans.told():
             lines.append("  not planned yet: the first call of every size plans")
         for shape, found in self._plans.items():
             size = "x".join(map(str, shape))
             lines.append(f"  {size}: " + (f"not planned: {found}" if isinstance(found, str) else _told(found)))
+        lines += [f"  {line}" for line in self._gpu_plans.told()]
         return "\n".join(lines)
 
 
@@ -168,7 +177,8 @@ def _is_plannable(x: Any) -> bool:
     return (
         isinstance(x, Tensor)
         and not torch.compiler.is_compiling()
-        and (x.device.type, x.dtype, x.layout, x.dim()) == ("cpu", torch.float32, torch.strided, 4)
+        and (x.layout, x.dim()) == (torch.strided, 4)
+        and ((x.device.type, x.dtype) == ("cpu", torch.float32) or suits(x))
         and x.shape[0] > 0
         and not (x.requires_grad and torch.is_grad_enabled())
     )
