@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <vector>
 
 #include "planes.h"
 #include "pool.h"
@@ -143,37 +144,37 @@ inline int32_t planes_forward(const Conv &c, const tmg_train_call &t, int thread
   const int vectors = up(int(l.positions(c, l.x.images)), W);
   const int64_t planes = direct ? (c.in + BLOCK) * W : c.in * l.phases * l.x.plane;
   const int64_t weights = up(c.out * rows, W) * W, sums = direct ? 0 : int64_t(BLOCK) * vectors * W;
-  const int64_t offsets = up(2 * rows, W) * W, row = up(c.width, W) * W;
+  const int64_t row = up(c.width, W) * W;
+  std::vector<int32_t> offset(2 * rows);  // of every group; direct: of the pixels, then of what does not fill a vector
+  if (!direct) input_offsets(c, l, offset.data());
+  for (int i = 0; direct && i < c.in; ++i) offset[i] = int32_t(i * c.in_pixels), offset[rows + i] = i * W;
   double *partial = t.sums ? new double[int64_t(parts.parts) * 2 * channels]() : nullptr;
   const Finish none{t.bias, t.add, t.y, nullptr, channels};
   std::atomic<bool> failed{false};
   parallel(threads, parts.count(), [&](int task) {
-    float *memory = tmg_scratch(planes + weights + sums + offsets + row);
+    float *memory = tmg_scratch(planes + weights + sums + row);
     if (!memory) return failed.store(true);
     float *x = memory, *w = x + planes, *to = w + weights, *line = to + sums;
-    int32_t *offset = reinterpret_cast<int32_t *>(line + row);
     const int group = parts.group(task);
     Finish finish = none;
     if (partial) finish.sums = partial + int64_t(task % parts.parts) * 2 * channels;
     pack_weights(t.w + int64_t(group) * c.out * rows, c.out, rows, rows, 1, w);
     if (direct) {
-      for (int i = 0; i < c.in; ++i) offset[i] = int32_t(i * c.in_pixels), offset[rows + i] = i * W;
       for (int n = parts.first(task); n < parts.last(task); ++n) {
         float *y = t.y + (int64_t(n) * channels + group * c.out) * c.out_pixels;
-        map_pixels(t.x + (int64_t(n) * c.groups + group) * c.in * c.in_pixels, c.in, w, c.out, c.in_pixels, offset,
-                   offset + rows, y, x);
+        map_pixels(t.x + (int64_t(n) * c.groups + group) * c.in * c.in_pixels, c.in, w, c.out, c.in_pixels, offset.data(),
+                   offset.data() + rows, y, x);
         for (int o = 0; o < c.out; ++o) finish(y + o * c.out_pixels, c.out_pixels, group * c.out + o);
       }
       return;
     }
-    input_offsets(c, l, offset);
     for (int first = parts.first(task), images; first < parts.last(task); first += images) {
       images = std::min(l.x.images, parts.last(task) - first);
       fill_inputs(c, t, l, group, first, images, x, line);
       const int vectors = up(int(l.positions(c, images)), W);
       for (int o = 0, size; o < c.out; o += size) {
         size = block_of(c.out - o);
-        run_block(size, vectors, x, offset, w + o * rows, rows, to, vectors * W);
+        run_block(size, vectors, x, offset.data(), w + o * rows, rows, to, vectors * W);
         for (int i = 0; i < size; ++i)
           for (int n = 0; n < images; ++n) {
             const int channel = group * c.out + o + i;
