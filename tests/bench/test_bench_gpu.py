@@ -1,6 +1,5 @@
 """The timing of GPUs, tried on the CPU: floors, ratios, allowances, records, pages, targets."""
 
-import json
 import runpy
 import sys
 import time
@@ -14,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.bench.scripts import CPU, PEAKS, written
 from torchmg.bench import gpu_script, gpu_timing
 from torchmg.bench.gpu_blocks import Block, floors
-from torchmg.bench.gpu_floors import PASSES, GpuPeaks, block_bytes, floor, layer_bytes
+from torchmg.bench.gpu_floors import PASSES, block_bytes, floor, layer_bytes
 from torchmg.bench.gpu_layers import Layer, Way, measure, random_operands, reached, torch_pass
 from torchmg.bench.gpu_layers import targets as layer_targets
 from torchmg.bench.gpu_pages import GPU_PAGES
@@ -30,20 +30,6 @@ from torchmg.nn.mgic import MGICBlock
 
 Patch = pytest.MonkeyPatch
 ROOT = Path(__file__).resolve().parent.parent.parent
-CPU = torch.device("cpu")
-PEAKS = GpuPeaks("bfloat16", tflops=500.0, gbytes=4000.0, launch_us=2.0)
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> GpuScript:
-    """A script on the CPU whose device's peaks are known."""
-    made = GpuScript(tmp_path / "r.json", quick=True, precision="fp32", device=CPU)
-    made.peaks = PEAKS
-    return made
-
-
-def written(script: GpuScript) -> dict[str, Any]:
-    return json.loads(script.path.read_text())
 
 
 # Floors.

@@ -1,23 +1,21 @@
 """The timing of blocks and of training on GPUs, tried on the CPU: what runs, what is left out, pages, targets."""
 
 import copy
-import json
 from functools import partial
 from itertools import product
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.bench.scripts import written
 from torchmg.bench import gpu_engines
 from torchmg.bench.gpu_blocks import Block
 from torchmg.bench.gpu_blocks import measure as measure_block
 from torchmg.bench.gpu_blocks import targets as block_targets
 from torchmg.bench.gpu_engines import time_on_gpu
-from torchmg.bench.gpu_floors import GpuPeaks
 from torchmg.bench.gpu_pages import GPU_PAGES
 from torchmg.bench.gpu_script import GpuScript
 from torchmg.bench.gpu_training import MGIAD, Candidate, Tower, fastest, tower
@@ -27,20 +25,6 @@ from torchmg.bench.networks import Subject
 from torchmg.nn.relax import Residual
 
 Patch = pytest.MonkeyPatch
-CPU = torch.device("cpu")
-PEAKS = GpuPeaks("bfloat16", tflops=500.0, gbytes=4000.0, launch_us=2.0)
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> GpuScript:
-    """A script on the CPU whose device's peaks are known."""
-    made = GpuScript(tmp_path / "r.json", quick=True, precision="fp32", device=CPU)
-    made.peaks = PEAKS
-    return made
-
-
-def written(script: GpuScript) -> dict[str, Any]:
-    return json.loads(script.path.read_text())
 
 
 def test_blocks_are_timed_and_written(script: GpuScript, monkeypatch: Patch) -> None:
