@@ -22,7 +22,6 @@ class ChannelMap:
         axes: how the channels are arranged, usually in one axis.
         space: (height, width), (height * width,) once flattened, or () of vectors.
         step: of every how many pixels there is one.
-        sole: whether nothing else reads the source, so that its step may be changed.
     """
 
     source: int | None
@@ -31,12 +30,16 @@ class ChannelMap:
     rows: Tensor | None = None
     bias: Tensor | None = None
     step: tuple[int, int] = (1, 1)
-    sole: bool = False
 
     @property
     def is_identity(self) -> bool:
         """Whether it is the source itself, up to the shape."""
         return self.rows is None and self.bias is None and self.step == (1, 1)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it makes channels in one axis of pictures or vectors."""
+        return len(self.axes) == 1 and len(self.space) in (0, 2)
 
     def dense_rows(self) -> Tensor:
         """The rows, written out."""
@@ -83,7 +86,7 @@ class ChannelMap:
         blocks = weight.unflatten(0, (groups, -1))
         rows = (blocks @ self.dense_rows().unflatten(0, (groups, -1))).flatten(0, 1)
         bias = None if self.bias is None else (blocks @ self.bias.view(groups, -1, 1)).flatten()
-        return replace(self, rows=rows, bias=bias, axes=(weight.shape[0],), sole=False)
+        return replace(self, rows=rows, bias=bias, axes=(weight.shape[0],))
 
     def on_axes(self, apply: Callable[[Tensor], Tensor]) -> "ChannelMap":
         """`apply` to rows and bias alike; it leaves the last axis, that of the source's channels, alone."""

@@ -33,6 +33,7 @@ class Folder:
         self.steps: list[Step] = []
         self.made_by: dict[int, Step] = {}
         self.shapes: dict[int, tuple[int, ...] | None] = {}
+        self.settled: set[int] = set()
 
     @torch.no_grad()
     def network(self) -> Network:
@@ -85,6 +86,8 @@ class Folder:
             return list(made) if isinstance(made, tuple) else made
         if node.target is operator.getitem:
             parts = self.known.get(node.args[0])  # pyright: ignore[reportArgumentType]
+            if isinstance(parts, list) and sum(user.args[1:] == node.args[1:] for user in node.args[0].users) > 1:  # pyright: ignore
+                self.settle(parts[node.args[1]])  # pyright: ignore
             return parts[node.args[1]] if isinstance(parts, list) else None  # pyright: ignore
         rule = self.rules.get(node.target)
         return None if rule is None or not self.is_batch(node) else rule(self, node)
@@ -106,35 +109,44 @@ class Folder:
         self.shapes[len(self.shapes)] = shape
         return len(self.shapes) - 1
 
-    def whole(self, value: int, *, sole: bool = False) -> ChannelMap:
+    def whole(self, value: int) -> ChannelMap:
         """A value as the identity of itself."""
         shape = self.shapes[value]
         assert shape is not None
-        return ChannelMap(value, shape[:1], shape[1:], sole=sole)
+        return ChannelMap(value, shape[:1], shape[1:])
+
+    def settle(self, known: Known) -> None:
+        """From now on the source of a map stays as it is: more than one thing depends on it."""
+        if isinstance(known, ChannelMap) and known.source is not None:
+            self.settled.add(known.source)
 
     def add(self, kind: StepKind, inputs: list[int], shape: tuple[int, ...] | None, **fields: Any) -> int:
         """Write a step down; the value it makes."""
         step = Step(kind, inputs, self.new_value(shape), **fields)
         self.steps.append(step)
+        self.settled.update(step.reads)
         self.made_by[step.output] = step
         return step.output
 
     def channel_map(self, node: Any) -> ChannelMap | None:
-        """What is known of a node, if it is a channel map; one that torch makes becomes a value if it is a picture."""
-        known = self.known.get(node) if isinstance(node, fx.Node) else None
-        if isinstance(known, ChannelMap) or not isinstance(node, fx.Node):
-            return known if isinstance(known, ChannelMap) else None
+        """What is known of a node, if it is a channel map; one that torch makes becomes a value if it is a picture.
+
+        Of a node that several read, the map is put into the step of its source before the first of them sees it, or
+        never: what the others make of the source must not change afterwards.
+        """
+        if not isinstance(node, fx.Node):
+            return None
+        known = self.known.get(node)
         if known is None and self.is_batch(node) and len(self.shape(node)) in (1, 3):
             known = self.known[node] = self.whole(self.value(node))
-            return known
-        return None
-
-    def follow(self, node: Any) -> ChannelMap | None:
-        """The channel map of a node for one that is made of it: still alone with its source if nobody else reads it."""
-        known = self.channel_map(node)
-        if known is None or not known.sole or len(node.users) == 1:
-            return known
-        return ChannelMap(known.source, known.axes, known.space, known.rows, known.bias, known.step)
+        if not isinstance(known, ChannelMap):
+            return None
+        if len(node.users) > 1:
+            if not known.is_identity and self._step_for(known) is not None:
+                self.value(node)
+                known = self.known[node]
+            self.settle(known)
+        return known if isinstance(known, ChannelMap) else None
 
     def value(self, node: Any) -> int:
         """The value of a node's numbers, made now if need be."""
@@ -144,6 +156,7 @@ class Folder:
             self.values[node] = self.left_to_torch(node) if made is None else made
             if made is not None:
                 self.known[node] = self.whole(made)
+            self.settled.add(self.values[node])
         return self.values[node]
 
     def left_to_torch(self, node: fx.Node) -> int:
@@ -163,8 +176,7 @@ class Folder:
     def carry_out(self, channels: ChannelMap) -> int | None:
         """The value of a channel map; None if only torch can make it."""
         source, step = channels.source, channels.step
-        flat = len(channels.axes) == 1 and len(channels.space) in (0, 2)
-        if source is None or not flat or step[0] != step[1]:
+        if source is None or not channels.is_flat or step[0] != step[1]:
             return None
         held = self.shapes[source]
         assert held is not None
@@ -174,7 +186,7 @@ class Folder:
         if channels.rows is None and channels.bias is None:
             eye = torch.ones(*channels.axes, 1, 1, 1, dtype=torch.float64)
             return self.add("conv", [source], shape, weight=eye, groups=channels.axes[0], stride=step[0])
-        if channels.sole and step == (1, 1) and self._into_its_step(source, channels):
+        if self._into_its_step(channels):
             return source if held == shape else self.add("view", [source], shape)
         rows, bias = channels.dense_rows(), channels.bias
         first = selection(rows) if bias is None and step == (1, 1) else None
@@ -187,14 +199,24 @@ class Folder:
             "conv", [source], shape, weight=block_weight(rows, groups), bias=bias, groups=groups, stride=step[0]
         )
 
-    def _into_its_step(self, source: int, channels: ChannelMap) -> bool:
-        """Put a scale and shift of each channel into the convolution that made the source, if one did."""
-        step = self.made_by.get(source)
-        if step is None or step.kind not in ("conv", "linear") or step.weight is None:
+    def _step_for(self, channels: ChannelMap) -> Step | None:
+        """The convolution that can take in a scale and shift of each of its channels; None of other maps and sources.
+
+        It may change as long as nothing but this map and those that it was made of depend on it.
+        """
+        step = None if channels.source is None else self.made_by.get(channels.source)
+        if step is None or step.output in self.settled or step.kind not in ("conv", "linear"):
+            return None
+        if not channels.is_flat or channels.step != (1, 1):
+            return None
+        return step if channels.rows is None or diagonal(channels.rows) is not None else None
+
+    def _into_its_step(self, channels: ChannelMap) -> bool:
+        """Put a scale and shift of each channel into the convolution that made the source, if it may change."""
+        step = self._step_for(channels)
+        if step is None or step.weight is None:
             return False
         scale = None if channels.rows is None else diagonal(channels.rows)
-        if channels.rows is not None and scale is None:
-            return False
         bias = step.bias
         if scale is not None:
             step.weight = step.weight * scale.view(-1, *[1] * (step.weight.dim() - 1))

@@ -46,7 +46,7 @@ def _conv(folder: Folder, node: fx.Node) -> Known:
         stride=stride[0],
         pad=pad,
     )
-    return folder.whole(made, sole=True)
+    return folder.whole(made)
 
 
 @rule(aten.conv_transpose2d.input)
@@ -64,7 +64,7 @@ def _transposed(folder: Folder, node: fx.Node) -> Known:
         return None
     fields = {"weight": turned, "bias": bias, "groups": a["groups"], "kernel": kernel, "pad": back}
     made = folder.add("conv", [folder.value(a["input"])], folder.shape(node), **fields)
-    return folder.whole(made, sole=True)
+    return folder.whole(made)
 
 
 @rule(aten.linear.default)
@@ -76,13 +76,13 @@ def _linear(folder: Folder, node: fx.Node) -> Known:
     source = folder.value(a["input"])
     if len(shape_of(folder, source)) != 1:
         return None
-    return folder.whole(folder.add("linear", [source], folder.shape(node), weight=weight, bias=bias), sole=True)
+    return folder.whole(folder.add("linear", [source], folder.shape(node), weight=weight, bias=bias))
 
 
 @rule(aten._native_batch_norm_legit_no_training.default)
 def _batch_norm(folder: Folder, node: fx.Node) -> Known:
     a = arguments(node)
-    x = folder.follow(a["input"])
+    x = folder.channel_map(a["input"])
     mean, var = constant(folder, a["running_mean"]), constant(folder, a["running_var"])
     if x is None or len(x.axes) != 1 or mean is None or var is None:
         return None
@@ -115,7 +115,7 @@ def _act(folder: Folder, node: fx.Node) -> Known:
         return None
     act = _ACTS[node.target]
     source = folder.value(node.args[0])
-    return folder.whole(folder.add("act", [source], folder.shape(node), act=act, beta=0.0), sole=True)
+    return folder.whole(folder.add("act", [source], folder.shape(node), act=act, beta=0.0))
 
 
 @rule(aten.max_pool2d.default)
@@ -166,8 +166,8 @@ def _mean(folder: Folder, node: fx.Node) -> Known:
     if dims != set(range(1 + len(x.axes), rank)) or len(x.axes) != 1:
         return None
     if len(x.space) == 1:
-        x = replace(x, space=shape_of(folder, x.source)[1:])
-        source = folder.carry_out(replace(x, sole=False))
+        space = shape_of(folder, x.source)[1:]
+        source = folder.carry_out(replace(x, space=space)) if len(space) == 2 else None
     else:
         source = folder.value(node.args[0])
     if source is None or len(shape_of(folder, source)) != 3:

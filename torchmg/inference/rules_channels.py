@@ -34,7 +34,7 @@ def _factor(folder: Folder, x: ChannelMap, other: Any) -> Tensor | None:
 def _mul(folder: Folder, node: fx.Node) -> Known:
     left, right = node.args
     divides = node.target in (aten.div.Tensor, aten.div.Scalar)
-    x, y = folder.follow(left), folder.follow(right)
+    x, y = folder.channel_map(left), folder.channel_map(right)
     if x is None and y is not None and not divides:
         x, left, right, y = y, right, left, None
     if x is None:
@@ -67,7 +67,7 @@ def _add(folder: Folder, node: fx.Node) -> Known:
     a = arguments(node)
     left, right = a["self"], a["other"]
     alpha = float(a["alpha"]) * (1.0 if node.target in (aten.add.Tensor, aten.add.Scalar) else -1.0)
-    x, y = folder.follow(left), folder.follow(right)
+    x, y = folder.channel_map(left), folder.channel_map(right)
     if x is None and y is None:
         return None
     if x is None or y is None:
@@ -87,12 +87,12 @@ def _add(folder: Folder, node: fx.Node) -> Known:
     if len(x.axes) != 1 or len(x.space) not in (0, 2) or x.source is None or y.source is None:
         return None
     values = [folder.value(left), folder.value(right)]
-    return folder.whole(folder.add("binary", values, folder.shape(node), alpha=1.0, beta=alpha), sole=True)
+    return folder.whole(folder.add("binary", values, folder.shape(node), alpha=1.0, beta=alpha))
 
 
 @rule(aten.neg.default)
 def _neg(folder: Folder, node: fx.Node) -> Known:
-    x = folder.follow(node.args[0])
+    x = folder.channel_map(node.args[0])
     return None if x is None else x.scaled(torch.tensor(-1.0))
 
 
@@ -107,7 +107,7 @@ def _neg(folder: Folder, node: fx.Node) -> Known:
 def _same(folder: Folder, node: fx.Node) -> Known:
     if node.target is aten.dropout.default and node.args[2]:
         return None
-    return folder.follow(node.args[0])
+    return folder.channel_map(node.args[0])
 
 
 @rule(aten.zeros_like.default)
@@ -121,7 +121,7 @@ def _zeros(folder: Folder, node: fx.Node) -> Known:
 @rule(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.flatten.using_ints)
 @rule(aten.unflatten.int, aten.unsqueeze.default, aten.squeeze.dim, aten.squeeze.dims, aten.expand.default)
 def _view(folder: Folder, node: fx.Node) -> Known:
-    x = folder.follow(node.args[0])
+    x = folder.channel_map(node.args[0])
     if x is None:
         return None
     shape, channels = folder.shape(node), prod(x.axes)
@@ -152,7 +152,7 @@ def _identity_again(made: ChannelMap) -> ChannelMap:
 
 @rule(aten.permute.default, aten.transpose.int)
 def _permute(folder: Folder, node: fx.Node) -> Known:
-    x = folder.follow(node.args[0])
+    x = folder.channel_map(node.args[0])
     if x is None:
         return None
     rank = 1 + len(x.axes) + len(x.space)
@@ -172,7 +172,7 @@ def _permute(folder: Folder, node: fx.Node) -> Known:
 @rule(aten.slice.Tensor)
 def _slice(folder: Folder, node: fx.Node) -> Known:
     a = arguments(node)
-    x = folder.follow(node.args[0])
+    x = folder.channel_map(node.args[0])
     if x is None:
         return None
     rank = 1 + len(x.axes) + len(x.space)
@@ -199,7 +199,7 @@ def _slice(folder: Folder, node: fx.Node) -> Known:
 
 @rule(aten.select.int)
 def _select(folder: Folder, node: fx.Node) -> Known:
-    x = folder.follow(node.args[0])
+    x = folder.channel_map(node.args[0])
     dim, index = int(node.args[1]), int(node.args[2])  # pyright: ignore
     if x is None or not 1 <= dim <= len(x.axes) or len(x.axes) < 2:
         return None
@@ -209,7 +209,7 @@ def _select(folder: Folder, node: fx.Node) -> Known:
 @rule(aten.repeat_interleave.self_int)
 def _repeat(folder: Folder, node: fx.Node) -> Known:
     a = arguments(node)
-    x = folder.follow(node.args[0])
+    x = folder.channel_map(node.args[0])
     if x is None or a["dim"] is None or not 1 <= a["dim"] <= len(x.axes):
         return None
     return x.on_axes(lambda rows: rows.repeat_interleave(a["repeats"], a["dim"] - 1))
@@ -218,7 +218,7 @@ def _repeat(folder: Folder, node: fx.Node) -> Known:
 @rule(aten.index_select.default)
 def _index_select(folder: Folder, node: fx.Node) -> Known:
     a = arguments(node)
-    x, index = folder.follow(node.args[0]), folder.known.get(a["index"])
+    x, index = folder.channel_map(node.args[0]), folder.known.get(a["index"])
     if x is None or not isinstance(index, Tensor) or not 1 <= a["dim"] <= len(x.axes):
         return None
     return x.on_axes(lambda rows: rows.index_select(a["dim"] - 1, index))
@@ -226,21 +226,21 @@ def _index_select(folder: Folder, node: fx.Node) -> Known:
 
 @rule(aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
 def _split(folder: Folder, node: fx.Node) -> Known:
-    x = folder.follow(node.args[0])
+    x = folder.channel_map(node.args[0])
     dim = int(node.args[2]) if len(node.args) > 2 else 0  # pyright: ignore
     if x is None or not 1 <= dim <= len(x.axes):
         return None
     sizes = [int(part.shape[dim]) for part in node.meta["val"]]
     starts = [sum(sizes[:place]) for place in range(len(sizes))]
-    shared = replace(x, sole=False)
-    return [shared.on_axes(lambda rows, i=i: rows.narrow(dim - 1, starts[i], sizes[i])) for i in range(len(sizes))]
+    folder.settle(x)
+    return [x.on_axes(lambda rows, i=i: rows.narrow(dim - 1, starts[i], sizes[i])) for i in range(len(sizes))]
 
 
 @rule(aten.cat.default, aten.stack.default)
 def _cat(folder: Folder, node: fx.Node) -> Known:
     parts = list(node.args[0])  # pyright: ignore
     dim = int(node.args[1]) if len(node.args) > 1 else 0  # pyright: ignore
-    found = [folder.follow(part) for part in parts]
+    found = [folder.channel_map(part) for part in parts]
     maps = [x for x in found if x is not None]
     if len(maps) != len(parts):
         return None
@@ -255,7 +255,7 @@ def _cat(folder: Folder, node: fx.Node) -> Known:
         if any(x.bias is not None for x in maps):
             bias = join([x.dense_bias() for x in maps], dim - 1)
         made = first.rearranged(join([x.dense_rows() for x in maps], dim - 1), bias)
-        return _identity_again(replace(made, sole=False))
+        return _identity_again(made)
     if stacks or any(len(x.axes) != 1 or x.source is None or len(x.space) not in (0, 2) for x in maps):
         return None
     return folder.whole(folder.add("concat", [folder.value(part) for part in parts], folder.shape(node)))
@@ -264,7 +264,7 @@ def _cat(folder: Folder, node: fx.Node) -> Known:
 @rule(aten.pad.default, aten.constant_pad_nd.default)
 def _pad(folder: Folder, node: fx.Node) -> Known:
     a = arguments(node)
-    x = folder.follow(node.args[0])
+    x = folder.channel_map(node.args[0])
     if x is None or a.get("mode", "constant") != "constant" or a["value"] or len(x.axes) != 1:
         return None
     pads = list(a["pad"])

@@ -71,6 +71,10 @@ void depthwise_channel(const DepthwiseCall &call) {
   row_vec w[K * K];
 #pragma GCC unroll 32
   for (int t = 0; t < K * K; ++t) w[t] = row_vec{} + call.w[t * call.step];
+  // Pads of the rows that nothing hangs over; the pixels of the next row that this hits are written after it.
+  for (int x = (call.width + LANES - 1) / LANES * LANES; x < call.row; x += LANES)
+    for (int y = 0; y < call.height; ++y)
+      *reinterpret_cast<row_vec_at *>(call.y + y * call.row + x) = row_vec{};
   int top = 0;
   for (; top + 4 <= call.height; top += 4) depthwise_rows<K, 4>(call, w, top);
   switch (call.height - top) {

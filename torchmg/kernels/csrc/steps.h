@@ -27,13 +27,14 @@ struct View {
   float *channel(int c) const { return base + int64_t(c) * layout->plane; }
 };
 
-// Zeros before the first pixel and behind the vectors of the last.
-TMG_INLINE void clear_ends(const View &t, int c) {
+// Zeros before the first pixel and from `written` on, which the writer's vectors have reached.
+TMG_INLINE void clear_ends(const View &t, int c, int written) {
   const Layout &l = *t.layout;
   if (l.vector) return;
   float *first = t.channel(c), *end = first - l.lead + l.plane;
   for (float *p = first - l.lead; p < first; p += W) store(p, vec{});
-  for (float *p = first + (l.span + W - 1) / W * W; p < end; p += W) store(p, vec{});
+  for (float *p = first + written; p + W <= end; p += W) store(p, vec{});
+  store(end - W, vec{});
 }
 
 // Zeros all around, for those who write rows.
@@ -125,7 +126,7 @@ inline void conv(const Program &program, const Step &step, int part, const Place
                            add0 ? add0.channel(c) : nullptr, add1 ? add1.channel(c) : nullptr, out.channel(c),
                            to.row, to.height, to.width, step.op.act};
         by_rows(call);
-        clear_ends(out, c);
+        clear_ends(out, c, to.span);
       }
     return;
   }
@@ -149,7 +150,7 @@ inline void conv(const Program &program, const Step &step, int part, const Place
     for (int b = i; b < stop; ++b) {
       const Block &block = step.blocks[b];
       if (flat) {
-        for (int o = 0; o < block.count; ++o) clear_ends(out, block.out + o);
+        for (int o = 0; o < block.count; ++o) clear_ends(out, block.out + o, vectors * W);
         continue;
       }
       const int64_t plane = int64_t(vectors) * W;
@@ -232,7 +233,7 @@ TMG_INLINE void each(const View &in, const View &other, const View &out, const S
     float *y = out.channel(c);
     for (int p = 0; p < to.span; p += W)
       store(y + p, masked(f(load(a + p), load(b + p)), load_mask(step.mask + p)));
-    clear_ends(out, c);
+    clear_ends(out, c, (to.span + W - 1) / W * W);
     return;
   }
   clear_padding(out, c);
@@ -244,10 +245,11 @@ TMG_INLINE void each(const View &in, const View &other, const View &out, const S
   }
 }
 
-// Padding is zero, so it may be added.
+// Padding is zero, so it may be added; behind a vector's number is the next channel.
 inline float mean(const View &in, int c) {
   const Layout &l = *in.layout;
   const float *x = in.channel(c);
+  if (l.vector) return *x;
   vec total{};
   for (int p = 0; p < l.span; p += W) total += load(x + p);
   return sum(total) / (float(l.height) * l.width);
