@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.inference.norm_statistics import randomised
 from torchmg.inference.channels import block_weight, blocks, diagonal, selection
 from torchmg.inference.graph import Network
 from torchmg.inference.plan import fold
@@ -14,20 +15,9 @@ from torchmg.nn import MGICBlock
 from torchmg.nn.mgnet import DataFeature
 
 
-def lively(model: nn.Module) -> nn.Module:
-    """Norms that do something, in evaluation mode."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.3)
-            nn.init.normal_(module.running_mean, 0, 0.3)  # pyright: ignore[reportArgumentType]
-            nn.init.uniform_(module.running_var, 0.5, 1.5)  # pyright: ignore[reportArgumentType]
-    return model.eval()
-
-
 def folded(model: nn.Module, shape: tuple[int, ...]) -> Network:
     """The folded network, after its outputs were compared with the model's in double precision."""
-    lively(model)
+    randomised(model)
     network = fold(model, shape)
     x = torch.randn(3, *shape)
     with torch.no_grad():

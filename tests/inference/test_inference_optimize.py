@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import torchmg
+from tests.inference.norm_statistics import randomised
 from torchmg.errors import UsageError
 from torchmg.inference.interpret import interpret
 from torchmg.inference.optimized import Optimized, optimize
@@ -47,24 +48,13 @@ SLOW = {
 }
 
 
-@torch.no_grad()
-def trained(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
-    """Statistics of some data in every norm."""
-    model.train()(torch.randn(4, *shape))
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.uniform_(0.5, 1.5)
-            module.bias.normal_(0, 0.2)
-    return model.eval()
-
-
 def is_right(got: Tensor, wanted: Tensor) -> bool:
     return got.shape == wanted.shape and bool((got - wanted).abs().max() <= 1e-4 * wanted.abs().max())
 
 
 @torch.no_grad()
 def compare(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
-    model = trained(make(), shape)
+    model = randomised(make())
     x = torch.randn(2, *shape)
     fast = optimize(model, input=shape)
     assert not fast.reasons

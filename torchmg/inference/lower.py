@@ -137,7 +137,7 @@ class _Lowering:
                 flat, act = _float(weight.flatten(1)), ACTS.index(step.act)
                 return Op(Kind.LINEAR, source, out, act=act, weight=flat, bias=_float(step.bias))
         kind = {"conv": Kind.CONV_PHASED, "max": Kind.MAX_PHASED, "mean_pool": Kind.MEAN_PHASED}[step.kind]
-        if step.kind == "conv" and stride == 1:
+        if step.kind == "conv" and stride == 1 and max(pad) <= self.planes[source].pad:
             kind = Kind.CONV
         else:
             source = self.split(source, stride, pad, float("-inf") if step.kind == "max" else 0.0)
