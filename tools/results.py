@@ -7,8 +7,8 @@ A record in results/ is the `record.json` of a finished run, copied there under 
 of an experiment lie in a folder of their own, results/<paper>/<experiment>/, and make a table in docs/papers/<paper>.md
 between markers that name it. benchmarks/verify.json is what `torchmg verify --json` printed, and
 benchmarks/convert_zoo.json what `benchmarks/convert_zoo.py` wrote. The tables of docs/performance.md are those of
-`torchmg.bench.pages`, each from the record of the script in benchmarks/ whose name its markers have, and all targets are
-in README.md too; a table whose record is not there yet is left as it is.
+`torchmg.bench.pages`, each from the record of the script in benchmarks/ whose name its markers have, and all targets
+are in README.md too; a table whose record is not there yet is left as it is.
 """
 
 import json
