@@ -116,7 +116,7 @@ def configs(x: Tensor, block: Block) -> list[Config]:
             Config(max(columns, min(pixels, most), tiles.NARROWEST), 1, warps, 2, splits)
             for pixels, warps in launches
             for splits in (1, 2)
-            if height >= 4 * splits
+            if splits == 1 or height >= 4 * splits
         )
     )
 
@@ -152,7 +152,6 @@ def cycle(x: Tensor, block: Block, config: Config, precision: str = "ieee", *, a
     weights = run.weights + run.weights[-1:] * last
     biases = run.biases + [None] * last
     blocks = [pack.block for pack in run.packs] + [tiles.NARROWEST] * last
-    rows = -(-height // config.splits)
     items = max(run.widths[0] // up.pack.size, 1) * config.splits * -(-share // of_tile)
     programs = min(_multiprocessors(x.device), items)
 
@@ -163,8 +162,8 @@ def cycle(x: Tensor, block: Block, config: Config, precision: str = "ieee", *, a
             x, y, scratch, counter, *weights, *(weights[0] if b is None else b for b in biases),
             coarsest.first, coarsest.first_bias, coarsest.second, coarsest.second_bias,
             move.weight, move.bias, up.first, up.first_bias, up.second, up.second_bias,
-            images, share, height, width, channels, rows, begin, end,
-            LEVELS=levels, SIZE=run.packs[0].size, FULL=run.packs[0].size == run.packs[0].block,
+            images, share, begin, end,
+            HEIGHT=height, WIDTH=width, CHANNELS=channels, ROWS=-(-height // config.splits), LEVELS=levels, SIZE=run.packs[0].size, FULL=run.packs[0].size == run.packs[0].block,
             B0=blocks[0], B1=blocks[1], B2=blocks[2], B3=blocks[3], B4=blocks[4],
             HAS1=biases[0] is not None, HAS2=biases[1] is not None, HAS3=biases[2] is not None,
             HAS4=biases[3] is not None, M=64,

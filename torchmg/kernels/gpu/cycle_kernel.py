@@ -45,12 +45,12 @@ def cycle_kernel(
     bias2,
     images,
     share,
-    height,
-    width,
-    channels,
-    rows,
     begin,
     end,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
     LEVELS: tl.constexpr,
     SIZE: tl.constexpr,
     FULL: tl.constexpr,
@@ -81,49 +81,49 @@ def cycle_kernel(
     """See `cycle`: phases `begin` to `end` of all rounds, each a round's restrictions, coarsest level, or a level up."""
     PHASES: tl.constexpr = LEVELS + 1
     program, programs = tl.program_id(0), tl.num_programs(0)
-    area = height * width
-    slot = share * area
-    strips = tl.cdiv(height, rows)
-    inner = tl.multiple_of(channels - (channels >> (LEVELS - 1)), 16)  # channels of all levels but the finest
+    AREA: tl.constexpr = HEIGHT * WIDTH
+    slot = share * AREA
+    STRIPS: tl.constexpr = (HEIGHT + ROWS - 1) // ROWS
+    LAST: tl.constexpr = CHANNELS >> (LEVELS - 1)
+    INNER: tl.constexpr = CHANNELS - LAST  # channels of all levels but the finest
 
     for moment in range(begin, end):
         phase = moment % PHASES
         start = moment // PHASES * share
         here = tl.minimum(images - start, share)
-        whole = start.to(tl.int64) * area * channels
+        whole = start.to(tl.int64) * AREA * CHANNELS
         if phase == 0:
-            packs = channels // SIZE
-            for item in range(program, packs * tl.cdiv(here * area, M), programs):
+            PACKS: tl.constexpr = CHANNELS // SIZE
+            for item in range(program, PACKS * tl.cdiv(here * AREA, M), programs):
                 chain_tile(
-                    x_ptr + whole, scratch, scratch + slot * tl.multiple_of(channels // 2, 16),
-                    scratch + slot * tl.multiple_of(channels // 2 + channels // 4, 16),
-                    scratch + slot * tl.multiple_of(channels // 2 + channels // 4 + channels // 8, 16),
-                    w1, w2, w3, w4, r1, r2, r3, r4, here * area, channels,
-                    item % packs, item // packs * M + tl.arange(0, M),
+                    x_ptr + whole, scratch, scratch + slot * (CHANNELS // 2),
+                    scratch + slot * (CHANNELS // 2 + CHANNELS // 4),
+                    scratch + slot * (CHANNELS // 2 + CHANNELS // 4 + CHANNELS // 8),
+                    w1, w2, w3, w4, r1, r2, r3, r4, here * AREA, CHANNELS,
+                    item % PACKS, item // PACKS * M + tl.arange(0, M),
                     SIZE, FULL, LEVELS - 1, B0, B1, B2, B3, B4, HAS1, HAS2, HAS3, HAS4, M, PRECISION,
                 )  # fmt: skip
         elif phase == 1:
-            width_here = tl.multiple_of(channels >> (LEVELS - 1), 16)
-            down = slot * tl.multiple_of(inner - width_here, 16)
-            packs = tl.cdiv(width_here, LAST_PACK)
-            for item in range(program, packs * strips * tl.cdiv(here, LAST_IMAGES), programs):
-                top = item // packs % strips * rows
+            down = slot * (INNER - LAST)
+            LAST_PACKS: tl.constexpr = (LAST + LAST_PACK - 1) // LAST_PACK
+            for item in range(program, LAST_PACKS * STRIPS * tl.cdiv(here, LAST_IMAGES), programs):
+                top = item // LAST_PACKS % STRIPS * ROWS
                 rise(
                     scratch + down, scratch, scratch, scratch, coarsest_first, coarsest_bias1, coarsest_first,
-                    coarsest_bias1, coarsest_bias1, coarsest_second, coarsest_bias2, scratch + (slot * inner + down),
-                    here, height, width, width_here, width_here,
-                    item % packs, 0, item // packs // strips * LAST_IMAGES, top, tl.minimum(top + rows, height),
+                    coarsest_bias1, coarsest_bias1, coarsest_second, coarsest_bias2, scratch + (slot * INNER + down),
+                    here, HEIGHT, WIDTH, LAST, LAST,
+                    item % LAST_PACKS, 0, item // LAST_PACKS // STRIPS * LAST_IMAGES, top, tl.minimum(top + ROWS, HEIGHT),
                     False, False, False, RELU_INSIDE, RELU, SUM_LAST, LAST_PACK, LAST_BLOCK, LAST_PACK == LAST_BLOCK,
                     LAST_PACK, LAST_BLOCK, COLUMNS, 0, LAST_IMAGES, PRECISION,
                 )  # fmt: skip
         else:
             level = LEVELS - phase
-            width_here = tl.multiple_of(channels >> level, 16)
+            width_here = tl.multiple_of(CHANNELS >> level, 16)
             coarser = tl.multiple_of(width_here // 2, 16)
-            ahead = tl.multiple_of(2 * (channels - width_here), 16)  # channels of the finer levels
+            ahead = tl.multiple_of(2 * (CHANNELS - width_here), 16)  # channels of the finer levels
             # The next level lies after those from 1 to this one.
-            before = scratch + slot * tl.multiple_of(channels - width_here, 16)
-            after = before + slot * inner
+            before = scratch + slot * tl.multiple_of(CHANNELS - width_here, 16)
+            after = before + slot * INNER
             source = x_ptr + whole
             result = y_ptr + whole
             if level > 0:
@@ -131,13 +131,13 @@ def cycle_kernel(
                 result = after - slot * width_here
             packs = width_here // PACK
             skip = ahead // PACK * (BLOCK * BLOCK * 9)
-            for item in range(program, packs * strips * tl.cdiv(here, IMAGES), programs):
-                top = item // packs % strips * rows
+            for item in range(program, packs * STRIPS * tl.cdiv(here, IMAGES), programs):
+                top = item // packs % STRIPS * ROWS
                 rise(
                     source, before, after, source, p_weight + ahead // PACK * (COARSE_BLOCK * BLOCK), p_bias + ahead,
                     first + skip, bias1 + ahead, bias1 + ahead, second + skip, bias2 + ahead, result,
-                    here, height, width, width_here, coarser,
-                    item % packs, 0, item // packs // strips * IMAGES, top, tl.minimum(top + rows, height),
+                    here, HEIGHT, WIDTH, width_here, coarser,
+                    item % packs, 0, item // packs // STRIPS * IMAGES, top, tl.minimum(top + ROWS, HEIGHT),
                     True, False, False, RELU_INSIDE, RELU, SUM_LAST, PACK, BLOCK, PACK == BLOCK,
                     COARSE_PACK, COARSE_BLOCK, COLUMNS, 0, IMAGES, PRECISION,
                 )  # fmt: skip
