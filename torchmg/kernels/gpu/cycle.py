@@ -40,8 +40,8 @@ MULTIPROCESSORS = 132
 ALIGNED = 16
 """Channels of every level are a multiple of this, so that reads are whole."""
 
-LAUNCHES = {32: ((64, 4), (64, 8), (128, 8)), 64: ((64, 4), (64, 8)), 128: ((32, 8),)}
-"""Pixels of a tile's row, over all its images, and warps, by the bytes of a pixel's widest pack; see `level.LAUNCHES`."""
+TILES = {32: 64, 64: 64, 128: 16}
+"""Pixels of a tile's row, over all its images, by the bytes of a pixel's pack: these fit registers."""
 
 
 class Block(NamedTuple):
@@ -105,20 +105,19 @@ def joined(
 
 
 def configs(x: Tensor, block: Block) -> list[Config]:
-    """Launches to choose from: pixels of a tile, warps, and into how many strips of rows it is cut (`splits`)."""
-    images, _, height, width = x.shape
-    columns = triton.next_power_of_2(width)
-    bytes_of = max(block.coarsest.pack.block, block.up.pack.block) * x.dtype.itemsize
-    launches = next((found for size, found in LAUNCHES.items() if bytes_of <= size), ())
-    most = columns * triton.next_power_of_2(images)
-    return list(
-        dict.fromkeys(
-            Config(max(columns, min(pixels, most), tiles.NARROWEST), 1, warps, 2, splits)
-            for pixels, warps in launches
-            for splits in (1, 2)
-            if splits == 1 or height >= 4 * splits
-        )
-    )
+    """Launches to choose from: warps, and into how many strips of rows maps are cut (`splits`); none where none fits.
+
+    Products of float32 would spill registers, and so would two wide packs.
+    """
+    height, width = x.shape[2:]
+    local, last = (part.pack.block * x.dtype.itemsize for part in (block.up, block.coarsest))
+    spills = x.dtype == torch.float32 or local > 64 or local + last > 160
+    if (spills and not support.interpreted()) or max(local, last) > max(TILES) or max(height, width) > SIDE:
+        return []
+    cuts = [splits for splits in (1, 2) if splits == 1 or height >= 4 * splits]
+    warps = (8,) if max(local, last) == max(TILES) else (8, 4)
+    pixels = TILES[local]
+    return [Config(pixels, 1, count, 2, splits) for count in warps for splits in cuts]
 
 
 def cycle(x: Tensor, block: Block, config: Config, precision: str = "ieee", *, apart: bool | None = None) -> Tensor:
@@ -141,6 +140,7 @@ def cycle(x: Tensor, block: Block, config: Config, precision: str = "ieee", *, a
     each = 2 * inner * height * width
     columns = triton.next_power_of_2(width)
     of_tile = config.block_m // columns
+    of_last = TILES[coarsest.pack.block * x.dtype.itemsize] // columns
     fitting = max(1, SCRATCH // (each * x.dtype.itemsize))
     share = min(images, max(of_tile, fitting // of_tile * of_tile))
     phases = (levels + 1) * -(-images // share)
@@ -162,14 +162,15 @@ def cycle(x: Tensor, block: Block, config: Config, precision: str = "ieee", *, a
             x, y, scratch, counter, *weights, *(weights[0] if b is None else b for b in biases),
             coarsest.first, coarsest.first_bias, coarsest.second, coarsest.second_bias,
             move.weight, move.bias, up.first, up.first_bias, up.second, up.second_bias,
-            images, share, begin, end,
-            HEIGHT=height, WIDTH=width, CHANNELS=channels, ROWS=-(-height // config.splits), LEVELS=levels, SIZE=run.packs[0].size, FULL=run.packs[0].size == run.packs[0].block,
+            images, share, -(-height // config.splits), begin, end,
+            HEIGHT=height, WIDTH=width, CHANNELS=channels, LEVELS=levels,
+            SIZE=run.packs[0].size, FULL=run.packs[0].size == run.packs[0].block,
             B0=blocks[0], B1=blocks[1], B2=blocks[2], B3=blocks[3], B4=blocks[4],
             HAS1=biases[0] is not None, HAS2=biases[1] is not None, HAS3=biases[2] is not None,
             HAS4=biases[3] is not None, M=64,
             RELU_INSIDE=up.relu_inside, RELU=up.relu, SUM_LAST=up.sum_last,
             PACK=up.pack.size, BLOCK=up.pack.block, COARSE_PACK=move.coarse.size, COARSE_BLOCK=move.coarse.block,
-            IMAGES=of_tile, LAST_PACK=coarsest.pack.size, LAST_BLOCK=coarsest.pack.block, LAST_IMAGES=of_tile,
+            IMAGES=of_tile, LAST_PACK=coarsest.pack.size, LAST_BLOCK=coarsest.pack.block, LAST_IMAGES=of_last,
             COLUMNS=columns, PRECISION=precision,
             num_warps=config.warps, num_stages=config.stages, **({} if apart else {"launch_cooperative_grid": True}),
         )  # fmt: skip

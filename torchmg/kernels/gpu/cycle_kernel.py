@@ -1,6 +1,6 @@
 # ruff: noqa: N803, N806 (constants of a kernel are in capitals, as Triton has them)
 # pyright: reportPossiblyUnboundVariable=false, reportArgumentType=false, reportCallIssue=false
-"""The kernel of `cycle`: a block's way down, its coarsest level and its way up, by programs that wait for each other."""
+"""The kernel of `cycle`: a block's way down, its coarsest level and its way up, by programs that wait for others."""
 
 import triton
 import triton.language as tl
@@ -17,6 +17,93 @@ def _meet(counter, arrivals):
     while tl.atomic_add(counter, 0, sem="acq_rel", scope="gpu") < arrivals:
         pass
     tl.debug_barrier()
+
+
+@triton.jit(noinline=True)
+def _rise(
+    x_ptr,
+    before_ptr,
+    after_ptr,
+    data_ptr,
+    p_weight,
+    p_bias,
+    first,
+    scale_ptr,
+    first_bias,
+    second,
+    second_bias,
+    y_ptr,
+    images,
+    height,
+    width,
+    channels,
+    coarse_channels,
+    pack,
+    strip,
+    first_image,
+    top,
+    bottom,
+    UP: tl.constexpr,
+    DATA: tl.constexpr,
+    SCALED: tl.constexpr,
+    RELU_INSIDE: tl.constexpr,
+    RELU: tl.constexpr,
+    SUM_LAST: tl.constexpr,
+    PACK: tl.constexpr,
+    BLOCK: tl.constexpr,
+    FULL: tl.constexpr,
+    COARSE_PACK: tl.constexpr,
+    COARSE_BLOCK: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    HALO: tl.constexpr,
+    IMAGES: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """`rise` with registers of its own: inlined, what every phase computes beforehand would fill those of all."""
+    rise(
+        ,
+        ,
+        ,
+        ,
+    )  # fmt: skip
+        x_ptr,
+        before_ptr,
+        after_ptr,
+        data_ptr,
+        p_weight,
+        p_bias,
+        first,
+        scale_ptr,
+        first_bias,
+        second,
+        second_bias,
+        y_ptr,
+        images,
+        height,
+        width,
+        channels,
+        coarse_channels,
+        pack,
+        strip,
+        first_image,
+        top,
+        bottom,
+        UP,
+        DATA,
+        SCALED,
+        RELU_INSIDE,
+        RELU,
+        SUM_LAST,
+        PACK,
+        BLOCK,
+        FULL,
+        COARSE_PACK,
+        COARSE_BLOCK,
+        COLUMNS,
+        HALO,
+        IMAGES,
+        PRECISION,
+    )
 
 
 @triton.jit
@@ -45,12 +132,12 @@ def cycle_kernel(
     bias2,
     images,
     share,
+    rows,
     begin,
     end,
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
     CHANNELS: tl.constexpr,
-    ROWS: tl.constexpr,
     LEVELS: tl.constexpr,
     SIZE: tl.constexpr,
     FULL: tl.constexpr,
@@ -78,12 +165,12 @@ def cycle_kernel(
     COLUMNS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """See `cycle`: phases `begin` to `end` of all rounds, each a round's restrictions, coarsest level, or a level up."""
+    """See `cycle`: phases `begin` to `end` of all rounds: the restrictions, the coarsest level, levels up."""
     PHASES: tl.constexpr = LEVELS + 1
     program, programs = tl.program_id(0), tl.num_programs(0)
     AREA: tl.constexpr = HEIGHT * WIDTH
     slot = share * AREA
-    STRIPS: tl.constexpr = (HEIGHT + ROWS - 1) // ROWS
+    strips = tl.cdiv(HEIGHT, rows)
     LAST: tl.constexpr = CHANNELS >> (LEVELS - 1)
     INNER: tl.constexpr = CHANNELS - LAST  # channels of all levels but the finest
 
@@ -106,13 +193,14 @@ def cycle_kernel(
         elif phase == 1:
             down = slot * (INNER - LAST)
             LAST_PACKS: tl.constexpr = (LAST + LAST_PACK - 1) // LAST_PACK
-            for item in range(program, LAST_PACKS * STRIPS * tl.cdiv(here, LAST_IMAGES), programs):
-                top = item // LAST_PACKS % STRIPS * ROWS
-                rise(
+            for item in range(program, LAST_PACKS * strips * tl.cdiv(here, LAST_IMAGES), programs):
+                top = item // LAST_PACKS % strips * rows
+                _rise(
                     scratch + down, scratch, scratch, scratch, coarsest_first, coarsest_bias1, coarsest_first,
                     coarsest_bias1, coarsest_bias1, coarsest_second, coarsest_bias2, scratch + (slot * INNER + down),
                     here, HEIGHT, WIDTH, LAST, LAST,
-                    item % LAST_PACKS, 0, item // LAST_PACKS // STRIPS * LAST_IMAGES, top, tl.minimum(top + ROWS, HEIGHT),
+                    item % LAST_PACKS, 0, item // LAST_PACKS // strips * LAST_IMAGES,
+                    top, tl.minimum(top + rows, HEIGHT),
                     False, False, False, RELU_INSIDE, RELU, SUM_LAST, LAST_PACK, LAST_BLOCK, LAST_PACK == LAST_BLOCK,
                     LAST_PACK, LAST_BLOCK, COLUMNS, 0, LAST_IMAGES, PRECISION,
                 )  # fmt: skip
@@ -131,13 +219,13 @@ def cycle_kernel(
                 result = after - slot * width_here
             packs = width_here // PACK
             skip = ahead // PACK * (BLOCK * BLOCK * 9)
-            for item in range(program, packs * STRIPS * tl.cdiv(here, IMAGES), programs):
-                top = item // packs % STRIPS * ROWS
-                rise(
+            for item in range(program, packs * strips * tl.cdiv(here, IMAGES), programs):
+                top = item // packs % strips * rows
+                _rise(
                     source, before, after, source, p_weight + ahead // PACK * (COARSE_BLOCK * BLOCK), p_bias + ahead,
                     first + skip, bias1 + ahead, bias1 + ahead, second + skip, bias2 + ahead, result,
                     here, HEIGHT, WIDTH, width_here, coarser,
-                    item % packs, 0, item // packs // STRIPS * IMAGES, top, tl.minimum(top + ROWS, HEIGHT),
+                    item % packs, 0, item // packs // strips * IMAGES, top, tl.minimum(top + rows, HEIGHT),
                     True, False, False, RELU_INSIDE, RELU, SUM_LAST, PACK, BLOCK, PACK == BLOCK,
                     COARSE_PACK, COARSE_BLOCK, COLUMNS, 0, IMAGES, PRECISION,
                 )  # fmt: skip
