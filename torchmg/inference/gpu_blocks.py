@@ -38,10 +38,7 @@ def _block(chain: ChainPart, levels: dict[int, LevelPart], network: Network, sid
     up: list[LevelPart] = []
     for x in reversed(xs):
         after = None if not up else [up[-1].output, xs[len(xs) - len(up)]]
-        here = [
-            part for part in levels.values()
-            if part.x == x and after == (None if part.change is None else part.change.inputs) and part.first.add0 is None
-        ]  # fmt: skip
+        here = [part for part in levels.values() if part.x == x and part.first.add0 is None and _coarse(part) == after]
         if len(here) != 1:
             return None
         up.append(here[0])
@@ -53,3 +50,8 @@ def _block(chain: ChainPart, levels: dict[int, LevelPart], network: Network, sid
             if outside or step.output == network.output:
                 return None
     return block
+
+
+def _coarse(level: LevelPart) -> list[int] | None:
+    """The coarser level's states after and before, where it takes a correction."""
+    return None if level.change is None else level.change.inputs

@@ -61,8 +61,8 @@ def _rise(
 ):
     """`rise` with registers of its own: inlined, what every phase computes beforehand would fill those of all."""
     rise(
-        x_ptr, before_ptr, after_ptr, data_ptr, p_weight, p_bias, first, scale_ptr, first_bias, second, second_bias, y_ptr,
-        images, height, width, channels, coarse_channels, pack, strip, first_image, top, bottom,
+        x_ptr, before_ptr, after_ptr, data_ptr, p_weight, p_bias, first, scale_ptr, first_bias, second,
+        second_bias, y_ptr, images, height, width, channels, coarse_channels, pack, strip, first_image, top, bottom,
         UP, DATA, SCALED, RELU_INSIDE, RELU, SUM_LAST, PACK, BLOCK, FULL,
         COARSE_PACK, COARSE_BLOCK, COLUMNS, HALO, IMAGES, PRECISION,
     )  # fmt: skip
