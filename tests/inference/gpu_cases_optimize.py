@@ -65,7 +65,7 @@ def case_blocks_of_every_group_size() -> None:
 def case_blocks_in_one_launch() -> None:
     with mock.patch.object(gpu_parts, "tuned", lambda _name, _key, configs, _run: configs[-1]):
         assert check(MGICBlock(64, group_size=16), (64, 8, 7)).kinds == {"block": 1}
-        assert check(MGICBlock(64, group_size=8, transfer_norm="both"), (64, 3, 3), 3, HALF).kinds == {"block": 1}
+        assert check(MGICBlock(32, group_size=8, transfer_norm="both"), (32, 3, 3), 3, HALF).kinds == {"block": 1}
 
 
 def case_other_transfers() -> None:
