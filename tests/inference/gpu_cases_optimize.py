@@ -3,6 +3,7 @@
 import copy
 import sys
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 
 from interpreted import device, poisoned
 
+from torchmg.inference import gpu_parts
 from torchmg.inference.gpu_plan import GpuPlan, gpu_plan
 from torchmg.inference.plan import fold
 from torchmg.nn import MGICBlock
@@ -51,11 +53,19 @@ def check(model: nn.Module, shape: tuple[int, ...], images: int = 2, dtype: torc
 
 
 def case_blocks_of_every_group_size() -> None:
-    whole = {"level": 2, "relaxation": 1, "restriction": 1}
+    whole = {"block": 1}
     assert check(MGICBlock(64, group_size=8), (64, 5, 7)).kinds == whole
     assert check(MGICBlock(64, group_size=16), (64, 3, 4), 1, BF16).kinds == whole
     assert check(MGICBlock(64, group_size=4), (64, 2, 3), 3, HALF).kinds == whole
     assert check(MGICBlock(128, group_size=32, coarsest=32), (128, 3, 3), 1, HALF).kinds == whole
+    apart = {"level": 2, "relaxation": 1, "restriction": 1}
+    assert check(MGICBlock(64, group_size=8), (64, 2, 15), 1).kinds == apart
+
+
+def case_blocks_in_one_launch() -> None:
+    with mock.patch.object(gpu_parts, "tuned", lambda _name, _key, configs, _run: configs[-1]):
+        assert check(MGICBlock(64, group_size=16), (64, 8, 7)).kinds == {"block": 1}
+        assert check(MGICBlock(32, group_size=8, transfer_norm="both"), (32, 3, 3), 3, HALF).kinds == {"block": 1}
 
 
 def case_other_transfers() -> None:

@@ -58,6 +58,7 @@ def recording() -> Iterator[list[Launch]]:
 
     def run(self: Any, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> None:
         warps, stages = kwargs.pop("num_warps", 4), kwargs.pop("num_stages", 3)
+        kwargs.pop("launch_cooperative_grid", None)
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         found.append(Launch(self, dict(bound.arguments), warps, stages, grid))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from torchmg.kernels import fused, on_gpu
 from torchmg.kernels.choice import pinned
+from torchmg.nn import conv_norm
 from torchmg.nn.conv import GroupedConv2d
 from torchmg.nn.grid import GridRestriction
 from torchmg.nn.mgic import MGICBlock
@@ -76,6 +77,27 @@ def case_a_module_trains_as_by_torch(name: str) -> None:
         _near(None if one.grad is None else one.grad.double(), two.grad, 2e-3)
     for one, two in zip(module.buffers(), other.buffers(), strict=True):
         _near(one.double(), two.double(), 1e-4)
+
+
+@pytest.mark.parametrize("momentum", [0.3, None])
+def case_running_statistics_are_those_of_torch(momentum: float | None) -> None:
+    torch.manual_seed(0)
+    conv, norm = GroupedConv2d(16, 16, 3, groups=2), nn.BatchNorm2d(16, momentum=momentum)
+    conv, norm = conv.to(device()), norm.to(device())
+    other, buffers = deepcopy(norm).double(), [norm.running_mean, norm.running_var]
+    assert None not in buffers
+    versions = [b._version for b in buffers if b is not None]
+    for _ in range(2):
+        x = torch.randn(2, 16, 5, 3, device=device()).contiguous(memory_format=torch.channels_last) + 3
+        with pinned("triton"), mock.patch.object(conv_norm, "_track", side_effect=conv_norm._track) as apart:
+            conv_norm.conv_norm(conv, norm, x, act=True).sum().backward()
+        assert apart.called == (momentum is None)
+        other(conv.double()(x.double()))
+        conv.float()
+        _near(norm.running_mean.double(), other.running_mean, 1e-5)  # pyright: ignore[reportOptionalMemberAccess]
+        _near(norm.running_var.double(), other.running_var, 1e-5)  # pyright: ignore[reportOptionalMemberAccess]
+        assert norm.num_batches_tracked == other.num_batches_tracked
+    assert versions == [b._version for b in buffers if b is not None]
 
 
 def case_autocast_lowers_maps_and_keeps_parameters() -> None:

@@ -66,6 +66,39 @@ class ChainPart:
 
 
 @dataclass(frozen=True)
+class BlockPart:
+    """A way down, the coarsest level's relaxation and the way up, that nobody else looks into.
+
+    Attributes:
+        chain: of all restrictions.
+        levels: the coarsest level first, the finest last.
+    """
+
+    chain: ChainPart
+    levels: list[LevelPart]
+
+    @property
+    def parts(self) -> list[ChainPart | LevelPart]:
+        """What it is made of, in the order in which they can be carried out."""
+        return [self.chain, *self.levels]
+
+    @property
+    def steps(self) -> list[Step]:
+        """All steps that it stands for."""
+        return [step for part in self.parts for step in part.steps]
+
+    @property
+    def reads(self) -> list[int]:
+        """The value that enters."""
+        return self.chain.reads
+
+    @property
+    def writes(self) -> list[int]:
+        """The value that leaves."""
+        return self.levels[-1].writes
+
+
+@dataclass(frozen=True)
 class StepPart:
     """A step by itself."""
 
@@ -87,7 +120,7 @@ class StepPart:
         return [self.step.output]
 
 
-Part = LevelPart | ChainPart | StepPart
+Part = BlockPart | LevelPart | ChainPart | StepPart
 
 
 def match(network: Network, *, widest: int = 64) -> list[Part]:

@@ -5,15 +5,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from torchmg.inference.gpu_match import ChainPart, LevelPart, Part, StepPart, match
+from torchmg.inference.gpu_blocks import with_blocks
+from torchmg.inference.gpu_match import BlockPart, ChainPart, LevelPart, Part, StepPart, match
 from torchmg.inference.gpu_runner import Runner, Values
 from torchmg.inference.gpu_steps import is_scale, torch_step
 from torchmg.inference.graph import Network, Step
-from torchmg.kernels.gpu import support
+from torchmg.kernels.gpu import cycle, support
 from torchmg.kernels.gpu.conv import conv
 from torchmg.kernels.gpu.edges import End
 from torchmg.kernels.gpu.level import Correction, Pack, Relaxation, level, pack_taps
-from torchmg.kernels.gpu.restrict import restrict, runs
+from torchmg.kernels.gpu.restrict import Run, restrict, runs
+from torchmg.kernels.gpu.tune import Config, tuned
 from torchmg.kernels.shape import Shape
 
 WIDEST = {2: 64, 4: 16}
@@ -32,7 +34,12 @@ def fused_parts(network: Network, device: torch.device, dtype: torch.dtype) -> l
     elif dtype == torch.float32 and support.float32_precision() != "tf32":
         widest = 0
     parts: list[Part] = match(network, widest=widest) if widest else [StepPart(step) for step in network.steps]
-    return [_runner(part, network, device, dtype) for part in parts]
+    runners: list[Runner] = []
+    for part in with_blocks(parts, network, cycle.SIDE):
+        block = block_runner(part, device, dtype) if isinstance(part, BlockPart) else None
+        pieces = part.parts if isinstance(part, BlockPart) else [part]
+        runners += [block] if block is not None else [_runner(piece, network, device, dtype) for piece in pieces]
+    return runners
 
 
 def _runner(part: Part, network: Network, device: torch.device, dtype: torch.dtype) -> Runner:
@@ -95,15 +102,7 @@ def level_runner(part: LevelPart, device: torch.device, dtype: torch.dtype) -> R
 
 def chain_runner(part: ChainPart, device: torch.device, dtype: torch.dtype) -> Runner:
     """One launch for a chain of restrictions, or a few for a long one."""
-    weights = [step.weight for step in part.steps if step.weight is not None]
-    chain = runs(weights, [step.bias for step in part.steps], [step.groups for step in part.steps], dtype)
-    moved = [
-        run._replace(
-            weights=[w.to(device) for w in run.weights],
-            biases=[None if b is None else b.to(device) for b in run.biases],
-        )
-        for run in chain
-    ]
+    moved = chain_of(part, device, dtype)
     precision = support.float32_precision()
 
     def run(values: Values) -> None:
@@ -111,6 +110,56 @@ def chain_runner(part: ChainPart, device: torch.device, dtype: torch.dtype) -> R
         values.update(zip(part.writes, made, strict=True))
 
     return Runner(run, part.reads, part.writes, "restriction", len(part.steps))
+
+
+def chain_of(part: ChainPart, device: torch.device, dtype: torch.dtype) -> list[Run]:
+    """The packed constants of a chain of restrictions."""
+    weights = [step.weight for step in part.steps if step.weight is not None]
+    chain = runs(weights, [step.bias for step in part.steps], [step.groups for step in part.steps], dtype)
+    return [
+        run._replace(
+            weights=[w.to(device) for w in run.weights],
+            biases=[None if b is None else b.to(device) for b in run.biases],
+        )
+        for run in chain
+    ]
+
+
+LEVEL_BY_LEVEL = Config(0)
+"""Stands for launches of a block's restrictions and levels one by one: the default among ways of doing a block."""
+
+
+def block_runner(part: BlockPart, device: torch.device, dtype: torch.dtype) -> Runner | None:
+    """A block in one launch or level by level, whichever is faster; None where its levels are too unlike each other."""
+    coarsest, *levels = part.levels
+    moves = [correction_of(piece, device, dtype) for piece in reversed(levels)]
+    block = cycle.joined(
+        chain_of(part.chain, device, dtype),
+        relaxation_of(coarsest, device, dtype),
+        [relaxation_of(piece, device, dtype) for piece in reversed(levels)],
+        [move for move in moves if move is not None],
+    )
+    if block is None:
+        return None
+    chain, ups = chain_runner(part.chain, device, dtype), [level_runner(p, device, dtype) for p in part.levels]
+    precision = support.float32_precision()
+
+    def run(values: Values) -> None:
+        x = values[part.reads[0]]
+
+        def once(config: Config) -> None:
+            if config != LEVEL_BY_LEVEL:
+                values[part.writes[0]] = cycle.cycle(x, block, config, precision)
+                return
+            inner = {part.reads[0]: x}
+            for piece in (chain, *ups):
+                piece.run(inner)
+            values[part.writes[0]] = inner[part.writes[0]]
+
+        key = (*x.shape, str(x.dtype), precision, *block.chain.widths, block.up.pack.size, block.coarsest.pack.size)
+        once(tuned("block", key, [LEVEL_BY_LEVEL, *cycle.configs(x, block)], once))
+
+    return Runner(run, part.reads, part.writes, "block", len(part.steps))
 
 
 def is_ours(step: Step, network: Network) -> bool:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from torchmg.kernels import native
 from torchmg.kernels.on_gpu import is_there
-from torchmg.kernels.shape import ConvShape, Shape
+from torchmg.kernels.shape import ConvShape, Shape, Track
 
 _POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_double
 _ARGUMENTS: dict[str, list[Any]] = {
@@ -57,6 +57,8 @@ class How(NamedTuple):
     eps: float
     relu: bool
     shape: Shape
+    track: Track | None = None
+    """Running statistics that follow, in place, where a GPU does it."""
 
 
 class Normed(NamedTuple):
@@ -83,6 +85,7 @@ def norm_conv(
     padding: Sequence[int] = (0, 0),
     groups: int = 1,
     add: Tensor | None = None,
+    track: Track | None = None,
 ) -> Normed:
     """Y = conv(relu?(scale x + shift)) + add and the map that normalises y by its own statistics.
 
@@ -99,11 +102,12 @@ def norm_conv(
         padding: its zeros on either side of both axes, default 0.
         groups: into how many its channels are cut, default 1.
         add: of y's shape, default none. With the weights' negative, y is what the convolution leaves of it.
+        track: running statistics to move towards those of y, default none; on a GPU only.
     """
     inputs = Inputs(x, weight, gamma, beta, scale, shift, add)
     if torch.compiler.is_compiling():
         return Normed(*torch.ops.torchmg.norm_conv(*inputs, eps, relu, stride, padding, groups))
-    how = How(eps, relu, shape_of(x, weight, stride, padding, groups))
+    how = How(eps, relu, shape_of(x, weight, stride, padding, groups), track)
     return Normed(*_NormConv.apply(*inputs, how))  # pyright: ignore
 
 
@@ -171,7 +175,7 @@ def norm_conv_backward(
         from torchmg.kernels.gpu import training
 
         known = (x, weight, gamma, scale, shift, made.y, made.mean, made.variance)
-        return training.norm_conv_backward(grads[0], grads[1], grads[2], *known, *how, wants_x, wants_add)
+        return training.norm_conv_backward(grads[0], grads[1], grads[2], *known, *how[:3], wants_x, wants_add)
     shape = how.shape
     ggamma, gbeta, constant, slope = (torch.empty(shape.out_channels) for _ in range(4))
     count = made.y.numel() // shape.out_channels
@@ -227,7 +231,7 @@ class _NormConv(torch.autograd.Function):
         inputs, how = Inputs(*arguments[:7]), arguments[7]
         made = norm_conv_forward(inputs, how)
         ctx.save_for_backward(*inputs, *made)
-        ctx.how = how
+        ctx.how = how._replace(track=None)
         ctx.mark_non_differentiable(made.mean, made.variance)
         return tuple(made)
 

@@ -81,7 +81,8 @@ class _Triton(torch.autograd.Function):
         wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
         of_bias = grads[0].sum((0, 2, 3)).to(bias.dtype) if wants_bias else None
         if torch.is_grad_enabled():  # to be differentiated again
-            gx, gw = lowerings.gradients(ctx.shape, grads[0], x, weight.to(x.dtype), (wants_x, wants_weight))
+            both = lowerings.gradients(ctx.shape, grads[0], x, weight.to(x.dtype), (wants_x, wants_weight))
+            gx, gw = both[0], both[1]
             return gx if wants_x else None, gw.to(weight.dtype) if wants_weight else None, of_bias, None
         grad = grads[0].to(x.dtype).contiguous(memory_format=torch.channels_last)
         gx = conv(grad, weight, ctx.shape, transposed=True)[0] if wants_x else None

@@ -2,7 +2,10 @@
 
 import ctypes
 from math import prod
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Lowering = Literal["aten", "matmul", "native"]
 """`aten`: torch's own convolution; `matmul`: a 1x1 as one batched matrix product; `native`: this package's library."""
@@ -76,3 +79,16 @@ class ConvShape(ctypes.Structure):
     """`tmg_conv_shape` of the native library: the fields of `Shape`, in order."""
 
     _fields_ = [(name, ctypes.c_int32) for name in Shape._fields]
+
+
+class Track(NamedTuple):
+    """Running statistics of a batch normalisation, which move towards those of a batch (unbiased variance), in place.
+
+    Attributes:
+        mean, variance: tensors (channels,).
+        share: how far: 1 is all the way.
+    """
+
+    mean: "Tensor"
+    variance: "Tensor"
+    share: float

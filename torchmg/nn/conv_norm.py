@@ -11,6 +11,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from torchmg.kernels import choice, fused, fused_op, on_gpu  # noqa: F401 (the operators that compilers see)
 from torchmg.kernels.eager import is_ordinary, is_plain, shape_of
 from torchmg.kernels.gpu.support import channels_last
+from torchmg.kernels.shape import Track
 from torchmg.nn.conv import GroupedConv2d, pointwise
 
 Act = bool | nn.Module
@@ -167,10 +168,14 @@ def _fused(
             return None
         weight = -weight  # minuend - A u = minuend + (-A) u
     scale, shift, relu = (before.scale, before.shift, before.act) if before else (None, None, False)
+    track = _followed(norm, maps)
     made = fused.norm_conv(
-        maps, weight.contiguous(), gamma, beta, norm.eps, scale, shift, relu, stride, padding, groups, minuend
+        maps, weight.contiguous(), gamma, beta, norm.eps, scale, shift, relu, stride, padding, groups, minuend, track
     )
-    _track(norm, made)
+    if track is None:
+        _track(norm, made)
+    elif norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
     return Pending(made.y, made.scale, made.shift, act)
 
 
@@ -238,6 +243,19 @@ def _beside(x: Tensor, sizes: Sequence[int], y: Tensor) -> bool:
 @torch.compiler.assume_constant_result
 def _constant_small(in_group: int, out_group: int, kernel_h: int, kernel_w: int) -> bool:
     return _small(in_group, out_group, (kernel_h, kernel_w))
+
+
+def _followed(norm: nn.BatchNorm2d, maps: Tensor) -> Track | None:
+    """Running statistics that the kernel which makes statistics can update as well: one launch less for each."""
+    mean, variance = norm.running_mean, norm.running_var
+    if not norm.track_running_stats or mean is None or variance is None or norm.momentum is None:
+        return None
+    held = (mean, variance)
+    if not on_gpu.is_there(maps) or torch.compiler.is_compiling() or not is_ordinary(*held):
+        return None
+    if any(t.dtype != torch.float32 or t.device != maps.device or not t.is_contiguous() for t in held):
+        return None
+    return Track(mean, variance, norm.momentum)
 
 
 @torch.no_grad()

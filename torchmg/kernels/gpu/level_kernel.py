@@ -24,7 +24,7 @@ def _three(left, mid, right, w0, w1, w2, acc, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def level_kernel(
+def rise(
     x_ptr,
     before_ptr,
     after_ptr,
@@ -42,8 +42,11 @@ def level_kernel(
     width,
     channels,
     coarse_channels,
-    rows,
-    strips,
+    pack,
+    strip,
+    first_image,
+    top,
+    bottom,
     UP: tl.constexpr,
     DATA: tl.constexpr,
     SCALED: tl.constexpr,
@@ -60,20 +63,14 @@ def level_kernel(
     IMAGES: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """See `level`: programs are (packs x strips of columns, blocks of images, strips of rows)."""
+    """A pack of channels of IMAGES images from `first_image` on, rows `top` to `bottom` of a strip of columns."""
     M: tl.constexpr = IMAGES * COLUMNS
     DTYPE: tl.constexpr = x_ptr.dtype.element_ty
-    # Packs of one strip follow each other, so that they share lines of memory in the cache.
-    packs = tl.num_programs(0) // strips
-    pack = tl.program_id(0) % packs
-    strip = tl.program_id(0) // packs
-    top = tl.program_id(2) * rows
-    bottom = tl.minimum(top + rows, height)
 
     pixel = tl.arange(0, M)
     place = pixel % COLUMNS
     column = strip * (COLUMNS - 2 * HALO) - HALO + place
-    image = tl.program_id(1) * IMAGES + pixel // COLUMNS
+    image = first_image + pixel // COLUMNS
     inside = (column >= 0) & (column < width) & (image < images)
     kept = inside & (place >= HALO) & (place < COLUMNS - HALO)
     start = image.to(tl.int64) * height * width + column
@@ -187,3 +184,85 @@ def level_kernel(
         tl.store(y_ptr + at + (h - 2) * width * channels, y.to(DTYPE), mask=out & (row - 2 >= top))
         z_two = z_one
         z_one = z
+
+
+@triton.jit
+def level_kernel(
+    x_ptr,
+    before_ptr,
+    after_ptr,
+    data_ptr,
+    p_weight,
+    p_bias,
+    first,
+    scale_ptr,
+    first_bias,
+    second,
+    second_bias,
+    y_ptr,
+    images,
+    height,
+    width,
+    channels,
+    coarse_channels,
+    rows,
+    strips,
+    UP: tl.constexpr,
+    DATA: tl.constexpr,
+    SCALED: tl.constexpr,
+    RELU_INSIDE: tl.constexpr,
+    RELU: tl.constexpr,
+    SUM_LAST: tl.constexpr,
+    PACK: tl.constexpr,
+    BLOCK: tl.constexpr,
+    FULL: tl.constexpr,
+    COARSE_PACK: tl.constexpr,
+    COARSE_BLOCK: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    HALO: tl.constexpr,
+    IMAGES: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """See `level`: programs are (packs x strips of columns, blocks of images, strips of rows)."""
+    # Packs of one strip follow each other, so that they share lines of memory in the cache.
+    packs = tl.num_programs(0) // strips
+    top = tl.program_id(2) * rows
+    rise(
+        x_ptr,
+        before_ptr,
+        after_ptr,
+        data_ptr,
+        p_weight,
+        p_bias,
+        first,
+        scale_ptr,
+        first_bias,
+        second,
+        second_bias,
+        y_ptr,
+        images,
+        height,
+        width,
+        channels,
+        coarse_channels,
+        tl.program_id(0) % packs,
+        tl.program_id(0) // packs,
+        tl.program_id(1) * IMAGES,
+        top,
+        tl.minimum(top + rows, height),
+        UP,
+        DATA,
+        SCALED,
+        RELU_INSIDE,
+        RELU,
+        SUM_LAST,
+        PACK,
+        BLOCK,
+        FULL,
+        COARSE_PACK,
+        COARSE_BLOCK,
+        COLUMNS,
+        HALO,
+        IMAGES,
+        PRECISION,
+    )

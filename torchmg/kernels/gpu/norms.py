@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from torchmg.kernels.gpu.tiles import empty
+from torchmg.kernels.shape import Track
 
 CHANNELS = tl.constexpr(8)
 """Channels of a program: 32 bytes of a row, the least that memory reads."""
@@ -29,7 +30,7 @@ WARPS = 8
 
 
 def coefficients(
-    partials: Tensor, count: int, gamma: Tensor, beta: Tensor, eps: float
+    partials: Tensor, count: int, gamma: Tensor, beta: Tensor, eps: float, track: Track | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Scale, shift, mean and variance (biased), each float32 (C,), of what `partials` summed.
 
@@ -40,13 +41,16 @@ def coefficients(
         gamma: (C,), of the normalisation: scale = gamma / sqrt(variance + eps), shift = beta - mean scale.
         beta: the same.
         eps: what is added to the variance.
+        track: running statistics to move towards these, in place; float32 (C,) and contiguous.
     """
     programs, kinds, channels = partials.shape
     found = empty((4, channels), torch.float32, partials.device)
+    mean, variance, share = track or (found, found, 0.0)
     kernel: Any = _coefficients
     kernel[(triton.cdiv(channels, CHANNELS.value),)](
-        partials, gamma, beta, found, programs, channels, count, eps, kinds == 3, *_rows(programs), num_warps=WARPS
-    )
+        partials, gamma, beta, found, mean, variance, programs, channels, count, eps, float(share), kinds == 3,
+        *_rows(programs), track is not None, num_warps=WARPS,
+    )  # fmt: skip
     return found[0], found[1], found[2], found[3]
 
 
@@ -86,12 +90,16 @@ def _coefficients(
     gamma,
     beta,
     found,
+    running_mean,
+    running_variance,
     programs,
     channels,
     count,
     eps,
+    share,
     MOMENTS: tl.constexpr,
     ROWS: tl.constexpr,
+    TRACK: tl.constexpr,
 ):
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     there = channel < channels
@@ -120,6 +128,12 @@ def _coefficients(
     tl.store(found + channels + channel, shift.to(tl.float32), mask=there)
     tl.store(found + 2 * channels + channel, mean.to(tl.float32), mask=there)
     tl.store(found + 3 * channels + channel, variance.to(tl.float32), mask=there)
+    if TRACK:
+        old = tl.load(running_mean + channel, mask=there, other=0.0).to(tl.float64)
+        tl.store(running_mean + channel, (old + share * (mean - old)).to(tl.float32), mask=there)
+        old = tl.load(running_variance + channel, mask=there, other=0.0).to(tl.float64)
+        unbiased = variance * count / (count - 1)
+        tl.store(running_variance + channel, (old + share * (unbiased - old)).to(tl.float32), mask=there)
 
 
 @triton.jit

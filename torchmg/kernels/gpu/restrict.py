@@ -177,6 +177,56 @@ def _down(
 
 
 @triton.jit
+def chain_tile(
+    x_ptr,
+    y1,
+    y2,
+    y3,
+    y4,
+    w1,
+    w2,
+    w3,
+    w4,
+    b1,
+    b2,
+    b3,
+    b4,
+    pixels,
+    channels,
+    pack,
+    pixel,
+    SIZE: tl.constexpr,
+    FULL: tl.constexpr,
+    LEVELS: tl.constexpr,
+    B0: tl.constexpr,
+    B1: tl.constexpr,
+    B2: tl.constexpr,
+    B3: tl.constexpr,
+    B4: tl.constexpr,
+    HAS1: tl.constexpr,
+    HAS2: tl.constexpr,
+    HAS3: tl.constexpr,
+    HAS4: tl.constexpr,
+    M: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """All levels of a run of channels of x_0, of the pixels [M]."""
+    lane = tl.arange(0, B0)
+    channel = pack * SIZE + lane
+    live = (pixel < pixels)[:, None]
+    if not FULL:
+        live = live & ((lane < SIZE) & (channel < channels))[None, :]
+    x = tl.load(x_ptr + pixel.to(tl.int64)[:, None] * channels + channel[None, :], mask=live, other=0.0)
+    x = _down(x, w1, b1, y1, pack, pixel, pixels, channels // 2, SIZE // 2, B0, B1, HAS1, FULL, M, PRECISION)
+    if LEVELS > 1:
+        x = _down(x, w2, b2, y2, pack, pixel, pixels, channels // 4, SIZE // 4, B1, B2, HAS2, FULL, M, PRECISION)
+    if LEVELS > 2:
+        x = _down(x, w3, b3, y3, pack, pixel, pixels, channels // 8, SIZE // 8, B2, B3, HAS3, FULL, M, PRECISION)
+    if LEVELS > 3:
+        x = _down(x, w4, b4, y4, pack, pixel, pixels, channels // 16, SIZE // 16, B3, B4, HAS4, FULL, M, PRECISION)
+
+
+@triton.jit
 def _chain(
     x_ptr,
     y1,
@@ -211,16 +261,7 @@ def _chain(
 ):
     pack = tl.program_id(0) % packs
     pixel = tl.program_id(0) // packs * M + tl.arange(0, M)
-    lane = tl.arange(0, B0)
-    channel = pack * SIZE + lane
-    live = (pixel < pixels)[:, None]
-    if not FULL:
-        live = live & ((lane < SIZE) & (channel < channels))[None, :]
-    x = tl.load(x_ptr + pixel.to(tl.int64)[:, None] * channels + channel[None, :], mask=live, other=0.0)
-    x = _down(x, w1, b1, y1, pack, pixel, pixels, channels // 2, SIZE // 2, B0, B1, HAS1, FULL, M, PRECISION)
-    if LEVELS > 1:
-        x = _down(x, w2, b2, y2, pack, pixel, pixels, channels // 4, SIZE // 4, B1, B2, HAS2, FULL, M, PRECISION)
-    if LEVELS > 2:
-        x = _down(x, w3, b3, y3, pack, pixel, pixels, channels // 8, SIZE // 8, B2, B3, HAS3, FULL, M, PRECISION)
-    if LEVELS > 3:
-        x = _down(x, w4, b4, y4, pack, pixel, pixels, channels // 16, SIZE // 16, B3, B4, HAS4, FULL, M, PRECISION)
+    chain_tile(
+        x_ptr, y1, y2, y3, y4, w1, w2, w3, w4, b1, b2, b3, b4, pixels, channels, pack, pixel,
+        SIZE, FULL, LEVELS, B0, B1, B2, B3, B4, HAS1, HAS2, HAS3, HAS4, M, PRECISION,
+    )  # fmt: skip

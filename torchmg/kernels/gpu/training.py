@@ -16,7 +16,7 @@ from torchmg.kernels.gpu.affine import affine, affine_gradients, moments, reache
 from torchmg.kernels.gpu.conv import conv
 from torchmg.kernels.gpu.edges import Affine, End, Gate, Reach
 from torchmg.kernels.gpu.weights import weight_gradient
-from torchmg.kernels.shape import Shape
+from torchmg.kernels.shape import Shape, Track
 
 
 def norm_conv_forward(
@@ -30,6 +30,7 @@ def norm_conv_forward(
     eps: float,
     relu: bool,
     shape: Shape,
+    track: Track | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Y, scale, shift, mean and variance of `fused.norm_conv`, without autograd.
 
@@ -44,11 +45,12 @@ def norm_conv_forward(
         eps: what the normalisation adds to the variance.
         relu: of what was normalised.
         shape: the convolution's sizes.
+        track: running statistics to update.
     """
     whole = x.dtype == torch.float32
     y, sums = conv(x, weight, shape, before=_affine(scale, shift, relu), after=End(add=add, sums=not whole))
     partials = moments(y) if whole or sums is None else sums
-    return y, *norms.coefficients(partials, y.numel() // shape.out_channels, gamma, beta, eps)
+    return y, *norms.coefficients(partials, y.numel() // shape.out_channels, gamma, beta, eps, track)
 
 
 def norm_conv_backward(
