@@ -60,6 +60,5 @@ CALLS: Sequence[tuple[str, Callable[[], object]]] = [
         (512, 16, 32, torch.bfloat16, 14),
         (512, 8, 32, torch.float16, 7),
         (256, 16, 16, torch.bfloat16, 14),
-        (512, 32, 32, torch.bfloat16, 7),
     )
 ]  # fmt: skip

@@ -107,11 +107,11 @@ def joined(
 def configs(x: Tensor, block: Block) -> list[Config]:
     """Launches to choose from: warps, and into how many strips of rows maps are cut (`splits`); none where none fits.
 
-    Products of float32 would spill registers, and so would two wide packs.
+    Products of float32 would spill registers, and so would packs of more than 16 channels.
     """
     height, width = x.shape[2:]
     local, last = (part.pack.block * x.dtype.itemsize for part in (block.up, block.coarsest))
-    spills = x.dtype == torch.float32 or local > 64 or local + last > 160
+    spills = x.dtype == torch.float32 or local > 32
     if (spills and not support.interpreted()) or max(local, last) > max(TILES) or max(height, width) > SIDE:
         return []
     cuts = [splits for splits in (1, 2) if splits == 1 or height >= 4 * splits]
