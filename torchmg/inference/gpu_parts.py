@@ -42,7 +42,9 @@ def fused_parts(network: Network, device: torch.device, dtype: torch.dtype) -> l
     return runners
 
 
-def _runner(part: LevelPart | ChainPart | StepPart, network: Network, device: torch.device, dtype: torch.dtype) -> Runner:
+def _runner(
+    part: LevelPart | ChainPart | StepPart, network: Network, device: torch.device, dtype: torch.dtype
+) -> Runner:
     if isinstance(part, LevelPart):
         return level_runner(part, device, dtype)
     if isinstance(part, ChainPart):
