@@ -121,7 +121,7 @@ def _norm_conv(shape: Shape, dtype: torch.dtype, has_affine: bool, relu: bool, h
     y, *found = training.norm_conv_forward(x, weight, gamma, beta, scale, shift, add, eps, relu, shape)
 
     inputs = [None if t is None else t.double().requires_grad_() for t in (x, rounded, gamma, beta, scale, shift, add)]
-    outputs = fused.plain_norm_conv(*inputs, eps, relu, shape)  # pyright: ignore
+    outputs = fused.plain_norm_conv(fused.Inputs(*inputs), fused.How(eps, relu, shape))
     what = f"{shape} {dtype} affine {has_affine} relu {relu} add {has_add}"
     variance, mean = torch.var_mean(outputs[0], (0, 2, 3), correction=0)
     for name, a, b in zip(
@@ -222,7 +222,7 @@ def case_affine_ends() -> None:
         scale, shift = vector(channels), vector(channels)
         out = training.affine_forward(y, scale, shift, add, end)
         inputs = [None if t is None else t.double().requires_grad_() for t in (y, scale, shift, add)]
-        (expected,) = fused._plain_affine(*inputs, end)  # pyright: ignore
+        (expected,) = fused._plain_affine(tuple(inputs), end)
         what = f"{channels} {end!r} add {has_add} {dtype}"
         same(out, expected.detach(), dtype, what)
         gout = maps(sizes, dtype)

@@ -30,6 +30,7 @@ def run_cases(name: str, *, interpret: bool = True) -> None:
     settings = ["python_files=gpu_cases_*.py", "python_functions=case_*", "addopts="]
     options = [part for setting in settings for part in ("-o", setting)]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-W", "ignore", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    options += ["-m", "not gpu"] if interpret else []
     env = {**os.environ, "TRITON_INTERPRET": str(int(interpret)), "TORCHMG_TUNE": "0", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, *options, str(here / f"{name}.py")], env=env, cwd=here.parents[1], capture_output=True, text=True

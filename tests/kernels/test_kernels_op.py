@@ -7,8 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch.library import opcheck
+from torch import Tensor, library, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -211,8 +210,8 @@ def test_the_operator_is_well_formed(lowering: Lowering, grad: bool) -> None:
     tensors = [torch.randn(2, 8, 5, 5), torch.randn(12, 2, 1, 1), torch.randn(12)]
     tensors = [tensor.requires_grad_(grad) for tensor in tensors]
     with pinned(lowering):
-        opcheck(torch.ops.torchmg.grouped_conv, (*tensors, (1, 1), (0, 0), 4))
-        opcheck(torch.ops.torchmg.grouped_conv, (*tensors[:2], None, (2, 2), (1, 1), 4))
+        library.opcheck(torch.ops.torchmg.grouped_conv, (*tensors, (1, 1), (0, 0), 4))
+        library.opcheck(torch.ops.torchmg.grouped_conv, (*tensors[:2], None, (2, 2), (1, 1), 4))
 
 
 @EVERY

@@ -4,8 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.library import opcheck
+from torch import Tensor, library, nn
 
 from torchmg.kernels import fused
 from torchmg.kernels.choice import pinned
@@ -24,10 +23,10 @@ def test_operators_for_compilers() -> None:
     addend = torch.randn(2, 8, 5, 6, requires_grad=True)
     for affine, add in [((None, None), addend), ((scale, shift), None), ((scale, shift), addend)]:
         how = (x, w, gamma, beta, *affine, add, 1e-3, affine[0] is not None, 1, (1, 1), 4)
-        opcheck(torch.ops.torchmg.norm_conv.default, how, test_utils=tests, atol=1e-4, rtol=1e-4)
+        library.opcheck(torch.ops.torchmg.norm_conv.default, how, test_utils=tests, atol=1e-4, rtol=1e-4)
     for add, relu in [(None, End.LAST), (x, End.LAST), (x, End.BEFORE_ADD), (x, End.NONE)]:
         how = (torch.randn(2, 8, 5, 6, requires_grad=True), scale, shift, add, int(relu))
-        opcheck(torch.ops.torchmg.affine_act.default, how, test_utils=tests)
+        library.opcheck(torch.ops.torchmg.affine_act.default, how, test_utils=tests)
 
 
 def test_compiled_block_is_the_eager_one() -> None:

@@ -237,7 +237,8 @@ class _NormConv(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, made = Inputs(*ctx.saved_tensors[:7]), Normed(*ctx.saved_tensors[7:])
+        saved = ctx.saved_tensors  # once: a checkpoint computes them when they are asked for
+        inputs, made = Inputs(*saved[:7]), Normed(*saved[7:])
         if torch.is_grad_enabled():  # to be differentiated again
             return *_again(lambda *tensors: plain_norm_conv(Inputs(*tensors), ctx.how), inputs, grads[:3]), None
         wants_x, *_, wants_add = ctx.needs_input_grad[:7]

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import custom_op
+from torch import Tensor, library
 
 from torchmg.kernels.fused import (
     End,
@@ -29,7 +28,7 @@ def _how(x: Tensor, weight: Tensor, eps: float, relu: bool, *geometry: Any) -> H
     return How(eps, relu, shape_of(x, weight, *geometry))
 
 
-@custom_op("torchmg::norm_conv", mutates_args=(), schema=_FORWARD)
+@library.custom_op("torchmg::norm_conv", mutates_args=(), schema=_FORWARD)
 def _norm_conv_operator(*arguments: Any) -> tuple[Tensor, ...]:
     x, weight, gamma, beta, scale, shift, add, *how = arguments
     add = None if add is None else add.contiguous()
@@ -44,7 +43,7 @@ def _norm_conv_shape(*arguments: Any) -> tuple[Tensor, ...]:
     return y, *(x.new_empty(weight.shape[0]) for _ in range(4))
 
 
-@custom_op("torchmg::norm_conv_backward", mutates_args=(), schema=_BACKWARD)
+@library.custom_op("torchmg::norm_conv_backward", mutates_args=(), schema=_BACKWARD)
 def _norm_conv_backward_operator(
     grads: Sequence[Tensor], saved: Sequence[Tensor], affine: Sequence[Tensor], *how: Any
 ) -> list[Tensor]:
@@ -84,7 +83,7 @@ def _norm_conv_gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
 _norm_conv_operator.register_autograd(_norm_conv_gradients, setup_context=_keep_norm_conv)
 
 
-@custom_op("torchmg::affine_act", mutates_args=())
+@library.custom_op("torchmg::affine_act", mutates_args=())
 def _affine_operator(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, relu: int) -> Tensor:
     return affine_forward(y.contiguous(), scale, shift, None if add is None else add.contiguous(), relu)
 
@@ -94,7 +93,7 @@ def _affine_shape(y: Tensor, scale: Tensor, shift: Tensor, add: Tensor | None, r
     return y.new_empty(y.shape)
 
 
-@custom_op("torchmg::affine_act_backward", mutates_args=())
+@library.custom_op("torchmg::affine_act_backward", mutates_args=())
 def _affine_backward_operator(
     gout: Tensor, y: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None, relu: int, wants_add: bool
 ) -> list[Tensor]:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import custom_op, impl
+from torch import Tensor, library
 from torch.nn import functional as F
 
 from torchmg.kernels import lowerings, on_gpu
@@ -83,7 +82,7 @@ def fast_pointwise(x: Tensor, weight: Tensor, groups: int, *, paired: bool) -> T
 # The operator: one node forward and one backward. Its outputs are contiguous, whatever computed them.
 
 
-@custom_op("torchmg::grouped_conv", mutates_args=())
+@library.custom_op("torchmg::grouped_conv", mutates_args=())
 def _operator(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int], groups: int
 ) -> Tensor:
@@ -94,7 +93,7 @@ def _operator(
     return lowerings.forward(chosen, shape, x, weight, bias).contiguous()
 
 
-@custom_op("torchmg::grouped_conv_backward", mutates_args=())
+@library.custom_op("torchmg::grouped_conv_backward", mutates_args=())
 def _backward_operator(
     grad: Tensor,
     x: Tensor,
@@ -158,7 +157,7 @@ def _autocast(device: str, key: str) -> None:
         with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))):
             return torch.ops.torchmg.grouped_conv(*cast, *how)
 
-    impl("torchmg::grouped_conv", key, kernel)
+    library.impl("torchmg::grouped_conv", key, kernel)
 
 
 for _device, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):

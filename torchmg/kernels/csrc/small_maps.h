@@ -99,8 +99,8 @@ inline void run_walk(const Walk &walk, int channels, int rows, const float *from
     size = block_of(channels - o);
     for (const Stretch &s : walk.stretches)
       for_outputs(size, s.pixels * (images / W),
-                  StoreTiles<Tap>{from + int64_t(s.from) * images, walk.taps.data() + s.taps, w + int64_t(o) * rows, s.count,
-                            to + (int64_t(o) * walk.to + s.to) * images, int64_t(walk.to) * images});
+                  StoreTiles<Tap>{from + int64_t(s.from) * images, walk.taps.data() + s.taps, w + int64_t(o) * rows,
+                                  s.count, to + (int64_t(o) * walk.to + s.to) * images, int64_t(walk.to) * images});
   }
 }
 

@@ -136,7 +136,35 @@ inline void map_pixels(const float *x, int in, const float *w, int out, int64_t 
   }
 }
 
+// A pointwise map without statistics: image by image, so that memory is walked from one end to the other.
+inline int32_t pixels_forward(const Conv &c, const tmg_train_call &t, int threads) {
+  const int channels = c.groups * c.out, pieces = std::min(c.groups, up(4 * threads, c.images));
+  std::vector<int32_t> offset(2 * c.in);  // of the pixels, then of what does not fill a vector
+  for (int i = 0; i < c.in; ++i) offset[i] = int32_t(i * c.in_pixels), offset[c.in + i] = i * W;
+  std::vector<float> weights(int64_t(channels) * c.in);
+  for (int g = 0; g < c.groups; ++g) {
+    const int64_t start = int64_t(g) * c.out * c.in;
+    pack_weights(t.w + start, c.out, c.in, c.in, 1, weights.data() + start);
+  }
+  const Finish finish{t.bias, t.add, t.y, nullptr, channels};
+  std::atomic<bool> failed{false};
+  parallel(threads, c.images * pieces, [&](int task) {
+    float *tail = tmg_scratch((c.in + BLOCK) * W);
+    if (!tail) return failed.store(true);
+    const int n = task / pieces, piece = task % pieces;
+    for (int g = int64_t(c.groups) * piece / pieces; g < int64_t(c.groups) * (piece + 1) / pieces; ++g) {
+      float *y = t.y + (int64_t(n) * channels + g * c.out) * c.out_pixels;
+      const float *x = t.x + (int64_t(n) * c.groups + g) * c.in * c.in_pixels;
+      map_pixels(x, c.in, weights.data() + int64_t(g) * c.out * c.in, c.out, c.in_pixels, offset.data(),
+                 offset.data() + c.in, y, tail);
+      for (int o = 0; o < c.out; ++o) finish(y + o * c.out_pixels, c.out_pixels, g * c.out + o);
+    }
+  });
+  return failed ? -2 : 0;
+}
+
 inline int32_t planes_forward(const Conv &c, const tmg_train_call &t, int threads) {
+  if (c.pointwise() && !t.scale && !t.sums) return pixels_forward(c, t, threads);
   const Parts parts(c);
   const int rows = c.in * c.taps(), channels = c.groups * c.out;
   const bool direct = c.pointwise() && !t.scale;
@@ -162,8 +190,8 @@ inline int32_t planes_forward(const Conv &c, const tmg_train_call &t, int thread
     if (direct) {
       for (int n = parts.first(task); n < parts.last(task); ++n) {
         float *y = t.y + (int64_t(n) * channels + group * c.out) * c.out_pixels;
-        map_pixels(t.x + (int64_t(n) * c.groups + group) * c.in * c.in_pixels, c.in, w, c.out, c.in_pixels, offset.data(),
-                   offset.data() + rows, y, x);
+        map_pixels(t.x + (int64_t(n) * c.groups + group) * c.in * c.in_pixels, c.in, w, c.out, c.in_pixels,
+                   offset.data(), offset.data() + rows, y, x);
         for (int o = 0; o < c.out; ++o) finish(y + o * c.out_pixels, c.out_pixels, group * c.out + o);
       }
       return;

@@ -1,0 +1,13 @@
+"""Random convolutions by the GPU's kernels: a few in Triton's interpreter, many on a GPU where asked for."""
+
+import pytest
+from interpreted import run_cases
+
+
+def test_random_convolutions_in_the_interpreter() -> None:
+    run_cases("gpu_cases_random")
+
+
+@pytest.mark.gpu
+def test_random_convolutions_on_a_gpu() -> None:
+    run_cases("gpu_cases_random", interpret=False)
