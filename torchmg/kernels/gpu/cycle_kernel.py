@@ -1,5 +1,5 @@
 # ruff: noqa: N803, N806 (constants of a kernel are in capitals, as Triton has them)
-# pyright: reportPossiblyUnboundVariable=false, reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false, reportOperatorIssue=false
+# pyright: reportPossiblyUnboundVariable=false, reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
 """The kernel of `cycle`: a block's way down, its coarsest level and its way up, by programs that wait for others."""
 
 import triton
