@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from torchmg.bench.gpu_timing import ROUNDS, SMALL_TURN, graphed, interleaved_on
+from torchmg.bench.peaks import products_and_copies
 from torchmg.kernels.shape import Shape
 
 MATRICES = (4096, 8192)
@@ -115,13 +116,7 @@ def measure_gpu_peaks(
         turn: seconds of each turn.
     """
     with torch.inference_mode():
-        products, moved = {}, {}
-        for n in matrices:
-            a, b, c = (torch.randn(n, n, device=device).to(dtype) for _ in range(3))
-            products[str(n)] = lambda a=a, b=b, c=c: torch.mm(a, b, out=c)
-        for mib in copies:
-            source, target = (torch.zeros(mib << 18, device=device) for _ in range(2))
-            moved[f"{mib} MiB"] = lambda s=source, t=target: t.copy_(s)
+        products, moved = products_and_copies(matrices, copies, device, dtype)
         value = torch.zeros(1, device=device)
 
         def chain() -> None:
@@ -130,7 +125,7 @@ def measure_gpu_peaks(
 
         times = interleaved_on(device, products | moved | {"launch": graphed(chain, device)}, rounds=rounds, turn=turn)
     tflops = max(2e-9 * int(n) ** 3 / times[n].median for n in products)
-    gbytes = max(2e-6 * (mib << 20) / times[f"{mib} MiB"].median for mib in copies)
+    gbytes = max(2e-6 * (mib << 20) / times[f"{mib:g} MiB"].median for mib in copies)
     return GpuPeaks(str(dtype).removeprefix("torch."), tflops, gbytes, 1000 * times["launch"].median / CHAIN)
 
 

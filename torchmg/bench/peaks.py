@@ -1,6 +1,6 @@
 """What the machine can do at most: arithmetic in matrix products, bytes a second in copies of any size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -29,6 +29,21 @@ class Peaks:
         return asdict(self)
 
 
+def products_and_copies(
+    matrices: Sequence[int], copies: Sequence[float], device: torch.device, dtype: torch.dtype
+) -> tuple[dict[str, Callable[[], object]], dict[str, Callable[[], object]]]:
+    """What is timed: products of square matrices by their size, and copies of float32 by MiB."""
+    products: dict[str, Callable[[], object]] = {}
+    moved: dict[str, Callable[[], object]] = {}
+    for n in matrices:
+        a, b, c = (torch.randn(n, n, device=device).to(dtype) for _ in range(3))
+        products[str(n)] = lambda a=a, b=b, c=c: torch.mm(a, b, out=c)
+    for mib in copies:
+        source, target = (torch.zeros(int(mib * 2**18), device=device) for _ in range(2))
+        moved[f"{mib:g} MiB"] = lambda s=source, t=target: t.copy_(s)
+    return products, moved
+
+
 def measure_peaks(
     threads: int = 1,
     *,
@@ -47,13 +62,8 @@ def measure_peaks(
         turn: seconds of each turn.
     """
     with torch_threads(threads), torch.inference_mode():
-        products, moved = {}, {}
-        for n in matrices:
-            a, b, c = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
-            products[str(n)] = lambda a=a, b=b, c=c: torch.mm(a, b, out=c)
-        for mib in copies:
-            source, target = torch.randn(int(mib * 2**18)), torch.empty(int(mib * 2**18))
-            moved[f"{mib:g}"] = lambda s=source, t=target: t.copy_(s)
+        products, moved = products_and_copies(matrices, copies, torch.device("cpu"), torch.float32)
         times = interleaved(products | moved, threads=threads, rounds=rounds, turn=turn)
     gflops = max(2e-6 * int(n) ** 3 / times[n].median for n in products)
-    return Peaks(threads, gflops, {mib: 2 * float(mib) * 2**20 * 1e-6 / times[mib].median for mib in moved})
+    gbytes = {f"{mib:g}": 2 * mib * 2**20 * 1e-6 / times[f"{mib:g} MiB"].median for mib in copies}
+    return Peaks(threads, gflops, gbytes)
