@@ -7,7 +7,8 @@ The coarsest width is the group size. efficiency = (dense time in its fastest en
 
 from itertools import product
 
-from torchmg.bench.networks import Subject, time_networks
+from torchmg.bench.engines import ENGINES
+from torchmg.bench.networks import DEFAULT_ENGINES, Subject, time_networks
 from torchmg.bench.script import Target, script
 from torchmg.nn.mgic import MGICBlock
 from torchmg.nn.relax import Residual
@@ -19,6 +20,8 @@ CASES = (
 """Channels, height and width, group size."""
 WANTED = {(512, 14, 16, 32, 1): 0.75, (256, 28, 8, 1, 1): 0.70}
 """Channels, size, group size, batch, threads -> efficiency."""
+COMPILED = {case[:3] for case in WANTED}
+"""What `torch.compile` runs too, which takes minutes for all of them."""
 
 
 def main() -> None:
@@ -27,8 +30,11 @@ def main() -> None:
     rows, targets, left_out = [], [], []
     for (width, side, group), threads, batch in product(cases, run.threads, batches):
         blocks = {"dense": Residual(width), "mgic": MGICBlock(width, group_size=group, coarsest=group)}
+        engines = tuple(ENGINES) if (width, side, group) in COMPILED and not run.quick else DEFAULT_ENGINES
         subjects = [Subject(name, block, (width, side, side)) for name, block in blocks.items()]
-        speeds = time_networks(subjects, reference="dense", batch_sizes=(batch,), threads=(threads,), **run.timing)
+        speeds = time_networks(
+            subjects, reference="dense", batch_sizes=(batch,), threads=(threads,), engines=engines, **run.timing
+        )
         case = {"channels": width, "size": side, "group_size": group}
         rows += [case | row.row() for row in speeds.rows]
         left_out += [reason for reason in speeds.left_out if reason not in left_out]

@@ -9,7 +9,8 @@ MGIC-MobileNetV3 are timed, the one of its text (`paper`) and the one with Table
 from typing import Any
 
 import torchmg
-from torchmg.bench.networks import Speeds, Subject, time_networks
+from torchmg.bench.engines import ENGINES
+from torchmg.bench.networks import DEFAULT_ENGINES, Speeds, Subject, time_networks
 from torchmg.bench.script import Script, Target, script
 
 RESNETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -35,7 +36,10 @@ def timed(
     """Networks of the catalogue, with the ratios to one of them."""
     shape = (3, 64, 64) if run.quick else (3, 224, 224)
     subjects = [Subject(name, torchmg.create(model, **options), shape) for name, (model, options) in networks.items()]
-    speeds = time_networks(subjects, reference=reference, batch_sizes=batches, threads=run.threads, **run.timing)
+    engines = DEFAULT_ENGINES if run.quick else tuple(ENGINES)
+    speeds = time_networks(
+        subjects, reference=reference, batch_sizes=batches, threads=run.threads, engines=engines, **run.timing
+    )
     print(speeds.table(reference))
     return speeds
 

@@ -35,7 +35,7 @@ typedef int32_t ivec_at __attribute__((vector_size(4 * W), aligned(4), may_alias
 TMG_INLINE vec load(const float *p) { return *reinterpret_cast<const vec_at *>(p); }
 TMG_INLINE void store(float *p, vec v) { *reinterpret_cast<vec_at *>(p) = v; }
 TMG_INLINE ivec load_mask(const int32_t *p) { return *reinterpret_cast<const ivec_at *>(p); }
-TMG_INLINE vec broadcast(float x) { return vec{} + x; }
+TMG_INLINE vec broadcast(float x) { return x - vec{}; }
 TMG_INLINE vec masked(vec v, ivec m) { return reinterpret_cast<vec>(reinterpret_cast<ivec>(v) & m); }
 template <class V>
 TMG_INLINE V maximum(V a, V b) {
