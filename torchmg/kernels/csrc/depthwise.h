@@ -40,7 +40,7 @@ TMG_INLINE void depthwise_rows(const DepthwiseCall &call, const row_vec (&w)[K *
   for (int left = (call.width - 1) / LANES * LANES; left >= 0; left -= LANES) {
     row_vec sums[R];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) sums[r] = row_vec{} + call.bias;
+    for (int r = 0; r < R; ++r) sums[r] = call.bias - row_vec{};
 #pragma GCC unroll 16
     for (int i = 0; i < R + K - 1; ++i) {
 #pragma GCC unroll 8
@@ -70,7 +70,7 @@ template <int K>
 void depthwise_channel(const DepthwiseCall &call) {
   row_vec w[K * K];
 #pragma GCC unroll 32
-  for (int t = 0; t < K * K; ++t) w[t] = row_vec{} + call.w[t * call.step];
+  for (int t = 0; t < K * K; ++t) w[t] = call.w[t * call.step] - row_vec{};
   // Pads of the rows that nothing hangs over; the pixels of the next row that this hits are written after it.
   for (int x = (call.width + LANES - 1) / LANES * LANES; x < call.row; x += LANES)
     for (int y = 0; y < call.height; ++y)

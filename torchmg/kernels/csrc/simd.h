@@ -3,6 +3,9 @@
 
 #include <cstdint>
 #include <cstring>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #define TMG_JOIN_(a, b) a##b
 #define TMG_JOIN(a, b) TMG_JOIN_(a, b)
@@ -46,17 +49,36 @@ TMG_INLINE V minimum(V a, V b) {
   return a < b ? a : b;
 }
 
+// -1 in the first n lanes.
+TMG_INLINE ivec first_lanes(int n) {
+  ivec lane;
+  for (int i = 0; i < W; ++i) lane[i] = i;
+  return lane < n;
+}
+
 // The first n < W floats, zeros behind them.
 TMG_INLINE vec load_part(const float *p, int n) {
+#if defined(__AVX512F__)
+  return vec(_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p));
+#elif defined(__AVX2__)
+  return vec(_mm256_maskload_ps(p, __m256i(first_lanes(n))));
+#else
   float buffer[W] = {};
   std::memcpy(buffer, p, sizeof(float) * n);
   return load(buffer);
+#endif
 }
 
 TMG_INLINE void store_part(float *p, vec v, int n) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), __m512(v));
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(p, __m256i(first_lanes(n)), __m256(v));
+#else
   float buffer[W];
   store(buffer, v);
   std::memcpy(p, buffer, sizeof(float) * n);
+#endif
 }
 
 // The first n <= W floats.

@@ -48,12 +48,19 @@ TMG_INLINE void clear_padding(const View &t, int c) {
   std::fill(first + l.span, first - l.lead + l.plane, 0.0f);
 }
 
-// write(float *to, offsets..., vec) over a row of `width` pixels, the last vector in part.
+// A channel's rows, with zeros all around: of the vector value(row, x, n) the first n floats count.
 template <class Value>
-TMG_INLINE void write_row(float *to, int width, const Value &value) {
-  int x = 0;
-  for (; x + W <= width; x += W) store(to + x, value(x, W));
-  if (x < width) store_part(to + x, value(x, width - x), width - x);
+TMG_INLINE void write_channel(const View &t, int c, const Value &value) {
+  const Layout &l = *t.layout;
+  float *to = t.channel(c);
+  if (l.vector) return store_part(to, value(0, 0, 1), 1);
+  for (int y = 0; y < l.height; ++y, to += l.row) {
+    int x = 0;
+    for (; x + W <= l.width; x += W) store(to + x, value(y, x, W));
+    if (x < l.width) store(to + x, masked(value(y, x, l.width - x), first_lanes(l.width - x))), x += W;
+    for (; x < l.row; x += W) store(to + x, vec{});  // what reaches into the next row is written again
+  }
+  clear_ends(t, c, l.span);
 }
 
 // A convolution's tile, finished and stored where all tensors have the same rows.
@@ -67,18 +74,29 @@ struct Flat {
   template <int O, int V>
   TMG_INLINE void run(int first) const {
     Tile<O, V> tile;
-    const int at = first * W;
-    tile.multiply(x + at, offsets, w, rows);
+    tile.multiply(x + first * W, offsets, w, rows);
+    // The common ends, chosen once for a tile instead of once for every vector.
+    if (act == RELU && !add1) {
+      if (!add0) return finish(tile, first, [](vec s, int64_t, int64_t) { return maximum(s, vec{}); });
+      return finish(tile, first, [this](vec s, int64_t p, int64_t) { return maximum(s + load(add0 + p), vec{}); });
+    }
+    finish(tile, first, [this](vec s, int64_t p, int64_t q) {
+      if (add0) s += load(add0 + p);
+      s = activated(s, act);
+      return add1 ? s + load(add1 + q) : s;
+    });
+  }
+
+ private:
+  template <int O, int V, class End>
+  TMG_INLINE void finish(const Tile<O, V> &tile, int first, const End &end) const {
 #pragma GCC unroll 8
     for (int o = 0; o < O; ++o) {
       const vec b = broadcast(bias[o]);
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
-        const int p = at + v * W;
-        vec s = tile.sums[o][v] + b;
-        if (add0) s += load(add0 + o * plane0 + p);
-        s = activated(s, act);
-        if (add1) s += load(add1 + o * plane1 + p);
+        const int p = (first + v) * W;
+        const vec s = end(tile.sums[o][v] + b, o * plane0 + p, o * plane1 + p);
         store(y + o * plane + p, masked(s, load_mask(mask + p)));
       }
     }
@@ -159,19 +177,14 @@ inline void conv(const Program &program, const Step &step, int part, const Place
       for_outputs(block.count, vectors, body);
       for (int o = 0; o < block.count; ++o) {
         const int c = block.out + o;
-        clear_padding(out, c);
-        const float bias = step.bias[c];
-        for (int y = 0; y < to.height; ++y) {
-          const float *sums = place.rows + o * plane + y * from.row;
-          const float *a0 = add0 ? add0.channel(c) + y * add0.layout->row : nullptr;
-          const float *a1 = add1 ? add1.channel(c) + y * add1.layout->row : nullptr;
-          write_row(out.channel(c) + y * to.row, to.width, [&](int x, int n) {
-            vec s = load_some(sums + x, n) + bias;
-            if (a0) s += load_some(a0 + x, n);
-            s = activated(s, step.op.act);
-            return a1 ? s + load_some(a1 + x, n) : s;
-          });
-        }
+        const float bias = step.bias[c], *sums = place.rows + o * plane;
+        const float *a0 = add0 ? add0.channel(c) : nullptr, *a1 = add1 ? add1.channel(c) : nullptr;
+        write_channel(out, c, [&](int y, int x, int n) {
+          vec s = load_some(sums + y * from.row + x, n) + bias;
+          if (a0) s += load_some(a0 + y * add0.layout->row + x, n);
+          s = activated(s, step.op.act);
+          return a1 ? s + load_some(a1 + y * add1.layout->row + x, n) : s;
+        });
       }
     }
     i = stop;
@@ -216,11 +229,7 @@ inline void pool(const View &in, const View &out, const Step &step, const Place 
     }
     store(place.rows + v * W, largest ? s : s * step.op.alpha);
   }
-  clear_padding(out, c);
-  for (int y = 0; y < to.height; ++y) {
-    const float *row = place.rows + y * from.row;
-    write_row(out.channel(c) + y * to.row, to.width, [&](int i, int n) { return load_some(row + i, n); });
-  }
+  write_channel(out, c, [&](int y, int i, int n) { return load_some(place.rows + y * from.row + i, n); });
 }
 
 // f over all pixels of a channel of one, two tensors.
@@ -236,13 +245,11 @@ TMG_INLINE void each(const View &in, const View &other, const View &out, const S
     clear_ends(out, c, (to.span + W - 1) / W * W);
     return;
   }
-  clear_padding(out, c);
-  for (int i = 0; i < to.height; ++i) {
-    const float *a = in.channel(c_in) + i * in.layout->row;
-    const float *b = other ? other.channel(c) + i * other.layout->row : a;
-    write_row(out.channel(c) + i * to.row, to.width,
-              [&](int x, int n) { return f(load_some(a + x, n), load_some(b + x, n)); });
-  }
+  const View &second = other ? other : in;
+  const float *a = in.channel(c_in), *b = second.channel(other ? c : c_in);
+  write_channel(out, c, [&](int y, int x, int n) {
+    return f(load_some(a + y * in.layout->row + x, n), load_some(b + y * second.layout->row + x, n));
+  });
 }
 
 // Padding is zero, so it may be added; behind a vector's number is the next channel.
@@ -281,15 +288,18 @@ inline void run_step(const Program &program, const Step &step, int part, const P
       case LOAD: {
         const Layout &l = *out.layout;
         const float *x = place.inputs[op.in] + (int64_t(place.image) * l.channels + c) * l.height * l.width;
-        clear_padding(out, c);
-        for (int y = 0; y < l.height; ++y) std::copy_n(x + y * l.width, l.width, out.channel(c) + y * l.row);
+        write_channel(out, c, [&](int y, int i, int n) { return load_some(x + y * l.width + i, n); });
         break;
       }
       case STORE: {
         const Layout &l = *in.layout;
         const int64_t at = int64_t(place.image) * op.groups + op.channel + c;
         float *y = place.outputs[op.out] + at * l.height * l.width;
-        for (int i = 0; i < l.height; ++i) std::copy_n(in.channel(c) + i * l.row, l.width, y + i * l.width);
+        for (int i = 0; i < l.height; ++i, y += l.width)
+          for (int j = 0; j < l.width; j += W) {
+            const int n = std::min(W, l.width - j);
+            store_some(y + j, load_some(in.channel(c) + i * l.row + j, n), n);
+          }
         break;
       }
       case SPLIT: split(in, out, op, c); break;
@@ -318,11 +328,9 @@ inline void run_step(const Program &program, const Step &step, int part, const P
       }
       case COPY: each(in, View(), out, step, c, c + op.channel, [](vec a, vec) { return a; }); break;
       case PLACE: {
-        const View at = out;
-        clear_padding(at, c + op.channel);
-        for (int y = 0; y < in.layout->height; ++y)
-          std::copy_n(in.channel(c) + y * in.layout->row, in.layout->width,
-                      at.channel(c + op.channel) + y * at.layout->row);
+        const float *x = in.channel(c);
+        write_channel(out, c + op.channel,
+                      [&](int y, int i, int n) { return load_some(x + y * in.layout->row + i, n); });
         break;
       }
     }
