@@ -32,12 +32,13 @@ from training_runs import (
 from torchmg import cli
 from torchmg.errors import CheckpointError, CheckpointWarning, ResumeError, TorchmgError, UsageError
 from torchmg.models.user import build
+from torchmg.models.weights import digest
 from torchmg.train.checkpoint import read_checkpoint
 from torchmg.train.folder import RunFolder
 from torchmg.train.loop import fit
 from torchmg.train.recipe import Recipe
 from torchmg.train.resume import newest
-from torchmg.train.seal import digest, write_sealed
+from torchmg.train.seal import write_sealed
 
 pytestmark = pytest.mark.usefixtures("data")
 

@@ -26,13 +26,13 @@ from training_runs import weights as final
 from torchmg.data.batches import Batches
 from torchmg.errors import CheckpointError, ResumeError, UsageError
 from torchmg.models.options import ModelOptions
+from torchmg.models.weights import digest
 from torchmg.train.distill import Maps, soft_target_loss
 from torchmg.train.evaluate import evaluate
 from torchmg.train.folder import RunFolder
 from torchmg.train.loop import fit
 from torchmg.train.model import model_for
 from torchmg.train.recipe import Recipe, recipe
-from torchmg.train.seal import digest
 from torchmg.train.teacher import teacher_for
 
 STUDENT = Recipe(model="mgic_resnet20", options=SMALL_MGIC, epochs=2, batch_size=40, augment="crop")

@@ -13,11 +13,11 @@ from training_runs import weights as final
 
 from torchmg.errors import DataError
 from torchmg.models.options import ModelOptions
+from torchmg.models.weights import digest
 from torchmg.train.checkpoint import read_checkpoint
 from torchmg.train.loop import fit
 from torchmg.train.model import model_for
 from torchmg.train.recipe import Recipe
-from torchmg.train.seal import digest
 from torchmg.train.start import start_from
 
 pytestmark = pytest.mark.usefixtures("data")

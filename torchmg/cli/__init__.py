@@ -23,7 +23,7 @@ COMMANDS = {
     "make": {
         "train": "train a recipe, or continue a run",
         "queue": "train many recipes within an allowance of time, and go on elsewhere",
-        "eval": "loss and accuracy of a trained run",
+        "eval": "loss and accuracy of a trained run, or of weights that ship",
         "convert": "your network's dense layers and blocks into multigrid ones, within a budget",
         "compare": "train models alike, set them side by side, draw the trade-off",
         "plot": "learning curves, trade-offs and hierarchies as pictures",
@@ -37,6 +37,7 @@ COMMANDS = {
     },
     "ship": {
         "export": "a model or a run's weights as ONNX or torch.export, verified",
+        "card": "a model card from a finished run's record",
     },
 }
 """Group -> command -> what it does."""

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         return lowering([argument for argument in arguments if argument != "--lowering"])
     args = tyro.cli(Arguments, args=arguments, prog="torchmg bench")
     args.model.check_name()
-    other = None if args.against is None else NamedModel(args.against, args.model.num_classes, args.model.in_channels)
+    other = None if args.against is None else args.model.beside(args.against)
     if other is not None:
         other.check_name()
     if args.record is not None and args.record.suffix != ".json":

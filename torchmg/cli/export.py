@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     run = is_run(args.model, "exported")
     from torchmg.exporting.export import export
 
-    model, shape, about = trained(Path(args.model.model), args.data_dir) if run else _untrained(args)
+    model, shape, about = trained(Path(args.model.model), args.data_dir) if run else _named(args)
     exported = export(model, args.out, args.input or shape, about)
     more = {"file": str(exported.path), "format": exported.format, "opset": exported.opset, "bytes": exported.bytes}
     more |= {"input": exported.input, "dtype": exported.dtype, "versions": exported.versions, "about": about}
@@ -51,14 +51,19 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _untrained(args: Arguments) -> tuple["nn.Module", tuple[int, ...], dict[str, Any]]:
-    """A model with random weights, the shape of its samples, and what its file says about it."""
+def _named(args: Arguments) -> tuple["nn.Module", tuple[int, ...], dict[str, Any]]:
+    """A model that is no run, the shape of its samples, and what its file says about it."""
     import torch
 
     from torchmg.conversion.share import network
 
     torch.manual_seed(args.seed)
-    name, options = args.model.model, args.model.given()
+    name, given = args.model.model, args.model.given()
     who = "as the factory made them" if ".py:" in name else f"random, seed {args.seed}: the model is not trained"
-    model = network(name, **options)
-    return model, args.model.default_input(model), {"model": name, "options": options, "weights": who}
+    model, weights = network(name, **given), args.model.shipped()
+    options = weights.options if weights else {key: value for key, value in given.items() if key != "weights"}
+    about = {"model": name, "options": options, "weights": args.model.weights or who}
+    if weights:
+        about |= {"recipe": weights.record["recipe"], "data": weights.record["recipe"]["data"]}
+        about |= {key: weights.values[key] for key in ("classes", "mean", "std") if key in weights.values}
+    return model, args.model.default_input(model), about

@@ -8,6 +8,7 @@ import tyro
 
 from torchmg.cli.output import Output
 from torchmg.models.catalog import select
+from torchmg.models.shipped import names
 from torchmg.tables import Table
 
 
@@ -28,7 +29,13 @@ def main(arguments: Sequence[str]) -> int:
     entries = select(args.pattern)
     if args.sort != "catalogue":
         entries.sort(key=lambda entry: getattr(entry, args.sort))
-    rows = [(e.name, e.paper, "x".join(map(str, e.input)), e.parameters, e.macs, e.dense) for e in entries]
-    note = "MACs: multiply-accumulates of one forward pass of one input. More: torchmg info NAME."
-    args.output.give(Table(["model", "paper", "input", "parameters", "MACs", "dense twin"], rows, note=note))
+    rows = [
+        (e.name, e.paper, "x".join(map(str, e.input)), e.parameters, e.macs, e.dense, ", ".join(names(e.name)) or None)
+        for e in entries
+    ]
+    note = (
+        "MACs: multiply-accumulates of one forward pass of one input. Weights: trained ones that ship with torchmg. "
+        "More: torchmg info NAME."
+    )
+    args.output.give(Table(["model", "paper", "input", "parameters", "MACs", "dense twin", "weights"], rows, note=note))
     return 0

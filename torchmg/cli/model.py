@@ -10,6 +10,8 @@ from torchmg.models.options import ModelOptions
 if TYPE_CHECKING:
     from torch import nn
 
+    from torchmg.models.shipped import Shipped
+
 
 @dataclass(frozen=True)
 class NamedModel:
@@ -54,8 +56,38 @@ class NamedModel:
 class ModelArguments(NamedModel):
     """A model."""
 
+    weights: str | None = None
+    """Trained weights instead of random ones: of a model of the catalogue the name of some that ship with torchmg
+    (torchmg list) or a safetensors file; of torchvision's a name such as DEFAULT."""
     options: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ModelOptions)
 
     def given(self) -> dict[str, Any]:
         """Only the options that were set."""
-        return super().given() | self.options.given()
+        weights = {} if self.weights is None else {"weights": self.weights}
+        return super().given() | weights | self.options.given()
+
+    def shipped(self) -> "Shipped | None":
+        """The weights that ship with torchmg, where these are asked for; raises as `torchmg.models.shipped.find`."""
+        from torchmg.models.catalog import MODELS
+        from torchmg.models.shipped import ENDING, find
+
+        if self.weights is None or self.model not in MODELS or self.weights.endswith(ENDING):
+            return None
+        return find(self.model, self.weights)
+
+    def beside(self, other: str) -> NamedModel:
+        """Another model, of the same classes and channels."""
+        weights = self.shipped()
+        own = weights.options if weights else {}
+        classes, channels = own.get("num_classes", self.num_classes), own.get("in_channels", self.in_channels)
+        return NamedModel(other, classes, channels)
+
+    def check_name(self) -> None:
+        """Reject an unknown name, of the model or of weights, before torch is imported."""
+        super().check_name()
+        self.shipped()
+
+    def default_input(self, model: "nn.Module") -> tuple[int, ...]:
+        """Shape of one sample of the built model: that which its weights were trained on, or as for `NamedModel`."""
+        weights = self.shipped()
+        return weights.input if weights else super().default_input(model)

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 import torchmg
-from torchmg.conversion.weights import read_weights, write_weights
 from torchmg.errors import DataError, UsageError
 from torchmg.models.outside import without_weights
 from torchmg.models.user import build
+from torchmg.models.weights import read_weights, write_weights
 
 FORMAT = 1
 """Of `conversion.json`; grows when older versions of torchmg could no longer read it."""

@@ -1,4 +1,7 @@
-"""The card of an archive: what the network is, what it costs, and how to load it. Only facts that are given."""
+"""Cards: markdown that says what a network is, under a header that the Hugging Face Hub reads. Only given facts.
+
+`model_card` is that of an archive; `torchmg.card` makes those of trained runs of the same parts.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -48,32 +51,43 @@ def model_card(
     Returns:
         The text. What is not given is not mentioned.
     """
-    header = {"license": license, "library_name": "torchmg", "tags": [*dict.fromkeys(("torchmg", "multigrid", *tags))]}
-    header["base_model"] = base_model
-    # A JSON value is a YAML value, whatever signs it has.
-    lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in header.items() if value is not None), "---", ""]
-    lines += [f"# {name}", ""]
+    lines = [*header(tags, license=license, base_model=base_model), f"# {name}", ""]
     if what:
         lines += [what, ""]
     lines += [
         *_costs(parameters, macs, input),
         *_scores(scores or {}),
-        "## Load",
-        "",
-        "```python",
-        "import torchmg",
-        "",
     ]
     builds = base is not None and ".py:" not in base
     given = "" if builds else ", model"
+    code = [f"net = torchmg.from_pretrained({json.dumps(repo or 'FOLDER')}{given})"]
     if not builds:
-        lines.append(f"model = ...  # {'the network that was converted' if base is None else base}")
-    lines += [f"net = torchmg.from_pretrained({json.dumps(repo or 'FOLDER')}{given})", "```", ""]
+        code.insert(0, f"model = ...  # {'the network that was converted' if base is None else base}")
+    lines += loading(["import torchmg", "", *code])
     if builds:
         lines += [f"The base model is `{base}`.", ""]
     if notes:
         lines += [notes, ""]
     return "\n".join(lines)
+
+
+def header(tags: Sequence[str] = (), *, license: str | None = None, **fields: Any) -> list[str]:  # noqa: A002
+    """The lines that the Hub reads, at the top of a card.
+
+    Args:
+        tags: behind `torchmg` and `multigrid`, which always stand first.
+        license: as in `model_card`.
+        **fields: others, such as `base_model`; those that are None are left out.
+    """
+    values = {"license": license, "library_name": "torchmg", "tags": [*dict.fromkeys(("torchmg", "multigrid", *tags))]}
+    values |= fields
+    # A JSON value is a YAML value, whatever signs it has.
+    return ["---", *(f"{key}: {json.dumps(value)}" for key, value in values.items() if value is not None), "---", ""]
+
+
+def loading(code: Sequence[str]) -> list[str]:
+    """The section on how to load the network, with these lines of Python."""
+    return ["## Load", "", "```python", *code, "```", ""]
 
 
 def _costs(parameters: Costs | None, macs: Costs | None, size: Sequence[int]) -> list[str]:

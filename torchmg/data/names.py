@@ -42,52 +42,91 @@ class SetInfo(NamedTuple):
     text: str
     task: Literal["classify", "segment", "points", "regress"]
     """classify, segment, points or regress, see `torchmg.models.catalog.Task`."""
+    terms: str
+    """On which terms it may be used, for cards; what its publishers say, no legal advice."""
     augmentations: tuple[str, ...] = ("none",)
 
+
+CIFAR_TERMS = (
+    "no licence is stated; its author asks that Krizhevsky, Learning Multiple Layers of Features, 2009 is cited"
+)
+MODELNET_TERMS = "for academic research; the rights in the shapes are their authors', says ModelNet's notice"
+YOURS = "those of your pictures' owners"
+MADE = "made by torchmg; nobody else has rights in it"
 
 SETS: Final[dict[str, SetInfo]] = {
     "digits": SetInfo(
         "1,797 handwritten digits at 16 x 16 that come with scikit-learn; 10 classes; nothing to download",
         "classify",
+        "Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, UCI repository 1998), CC BY 4.0",
         PICTURE_AUGMENTATIONS,
     ),
     "fashion_mnist": SetInfo(
-        "70,000 grey pictures of clothes at 28 x 28; 10 classes; 30 MB", "classify", PICTURE_AUGMENTATIONS
+        "70,000 grey pictures of clothes at 28 x 28; 10 classes; 30 MB",
+        "classify",
+        "MIT, Zalando SE 2017 (Xiao, Rasul, Vollgraf)",
+        PICTURE_AUGMENTATIONS,
     ),
-    "cifar10": SetInfo("60,000 colour photographs at 32 x 32; 10 classes; 170 MB", "classify", PICTURE_AUGMENTATIONS),
-    "cifar100": SetInfo("60,000 colour photographs at 32 x 32; 100 classes; 170 MB", "classify", PICTURE_AUGMENTATIONS),
-    "stl10": SetInfo("13,000 colour photographs at 96 x 96; 10 classes; 2.6 GB", "classify", PICTURE_AUGMENTATIONS),
+    "cifar10": SetInfo(
+        "60,000 colour photographs at 32 x 32; 10 classes; 170 MB", "classify", CIFAR_TERMS, PICTURE_AUGMENTATIONS
+    ),
+    "cifar100": SetInfo(
+        "60,000 colour photographs at 32 x 32; 100 classes; 170 MB", "classify", CIFAR_TERMS, PICTURE_AUGMENTATIONS
+    ),
+    "stl10": SetInfo(
+        "13,000 colour photographs at 96 x 96; 10 classes; 2.6 GB",
+        "classify",
+        "no licence is stated; from ImageNet; its authors ask that Coates, Lee, Ng, AISTATS 2011 is cited",
+        PICTURE_AUGMENTATIONS,
+    ),
     "imagenet": SetInfo(
         "1.3 million photographs in folders imagenet/train and imagenet/val, a folder a class; read as needed",
         "classify",
+        "research and education without commerce, by ImageNet's terms of access",
         FOLDER_AUGMENTATIONS,
     ),
     "image_folder": SetInfo(
         "your own pictures in folders train and val (or test), a folder a class; read as needed",
         "classify",
+        YOURS,
         FOLDER_AUGMENTATIONS,
     ),
-    "camvid": SetInfo("road scenes with masks in SegNet's folders; 11 classes", "segment", PAIR_AUGMENTATIONS),
+    "camvid": SetInfo(
+        "road scenes with masks in SegNet's folders; 11 classes",
+        "segment",
+        "no licence is known to torchmg; its authors ask that Brostow, Fauqueur, Cipolla 2009 is cited",
+        PAIR_AUGMENTATIONS,
+    ),
     "cityscapes": SetInfo(
         "5,000 street scenes with fine masks in Cityscapes' own folders; 19 classes; read as needed",
         "segment",
+        "without commerce and after registration, by Cityscapes' licence agreement",
         PAIR_AUGMENTATIONS,
     ),
     "mask_folder": SetInfo(
         "your own pictures and masks in folders train and val (or test), images and masks in each",
         "segment",
+        YOURS,
         PAIR_AUGMENTATIONS,
     ),
-    "qtips": SetInfo("bars at 64 x 64, classed by the markers at both ends, made here; nothing to download", "segment"),
+    "qtips": SetInfo(
+        "bars at 64 x 64, classed by the markers at both ends, made here; nothing to download", "segment", MADE
+    ),
     "modelnet10": SetInfo(
-        "4,899 shapes of ModelNet, as points or OFF meshes; 10 classes", "points", CLOUD_AUGMENTATIONS
+        "4,899 shapes of ModelNet, as points or OFF meshes; 10 classes", "points", MODELNET_TERMS, CLOUD_AUGMENTATIONS
     ),
     "modelnet40": SetInfo(
-        "12,311 shapes of ModelNet, as points or OFF meshes; 40 classes", "points", CLOUD_AUGMENTATIONS
+        "12,311 shapes of ModelNet, as points or OFF meshes; 40 classes", "points", MODELNET_TERMS, CLOUD_AUGMENTATIONS
     ),
-    "functions": SetInfo("values of a smooth function of two variables, made here; nothing to download", "regress"),
-    "signed_distance": SetInfo("signed distances to a star's outline, made here; nothing to download", "regress"),
-    "features": SetInfo("feature maps that torchmg study features wrote; target and input are the same", "regress"),
+    "functions": SetInfo(
+        "values of a smooth function of two variables, made here; nothing to download", "regress", MADE
+    ),
+    "signed_distance": SetInfo("signed distances to a star's outline, made here; nothing to download", "regress", MADE),
+    "features": SetInfo(
+        "feature maps that torchmg study features wrote; target and input are the same",
+        "regress",
+        "those of the pictures that the features are of",
+    ),
 }
 """What is known of every data set."""
 

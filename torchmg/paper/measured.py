@@ -4,7 +4,7 @@ A run belongs to a row when model, data set and every option are the row's. Noth
 what its training differs in from the paper's, above all fewer epochs, stands beside its accuracy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -83,8 +83,8 @@ class Measured:
         ours = asdict(self.recipe)
         without_effect = {"epochs", *(("milestones", "gamma") if self.recipe.schedule == "cosine" else ())}
         found = [f"{key} {ours[key]}" for key in training if key not in without_effect and ours[key] != training[key]]
-        # No paper of ours does either, so no table asks for it.
-        found += [f"{key} {ours[key]}" for key in ("distill_from", "start_from") if ours[key]]
+        # No paper of ours does any of it, so no table asks for it.
+        found += [f"{key} {ours[key]}" for key in ("subset", "distill_from", "start_from") if ours[key]]
         whole = training.get("epochs")
         if whole is None:
             return [f"{ours['epochs']} epochs", *found]
@@ -130,6 +130,16 @@ def of_row(row: Row, table: PaperTable, results: Sequence[Measured]) -> Measured
         return result.recipe.epochs, -len(result.differences(table.training))
 
     return max(matching, key=merit, default=None)
+
+
+def rows_of(recipe: Recipe, tables: Iterable[PaperTable]) -> list[tuple[PaperTable, Row]]:
+    """The rows that a run of this recipe belongs to, each with its table; rows that repeat one are left out."""
+    return [
+        (table, row)
+        for table in tables
+        for row in table.rows
+        if isinstance(row.ours, Network) and not row.repeats and _same(recipe, row.ours)
+    ]
 
 
 def measurable(row: Row) -> bool:

@@ -23,10 +23,10 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from torchmg.errors import CheckpointError, CheckpointWarning, ResumeError, UsageError
+from torchmg.models.weights import digest
 from torchmg.train.checkpoint import PREVIOUS, read_checkpoint
 from torchmg.train.files import read_text, set_aside, write_atomic, write_json, write_text, writing
 from torchmg.train.recipe import Recipe, load_recipe
-from torchmg.train.seal import digest
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,13 @@ class Recipe(Training):
 
     def command(self) -> str:
         """The command line that trains this recipe; `DATA_DIR` stands for where the data lies."""
-        commands = [self._words(name, base) for name, base in BASES.items() if self._begins(name, base)]
-        return " ".join(min(commands, key=len))
+        return " ".join(self._words(self.base, BASES[self.base]))
+
+    @property
+    def base(self) -> str:
+        """The name in `BASES` of the settings that this recipe changes least: those that its command names."""
+        fitting = [name for name, base in BASES.items() if self._begins(name, base)]
+        return min(fitting, key=lambda name: len(self._words(name, BASES[name])))
 
     def _begins(self, name: str, base: "Recipe") -> bool:
         """Whether the recipe called `name` can be changed into this one: options can be set, not taken back."""

@@ -18,17 +18,36 @@ def read_record(path: Path) -> tuple[Recipe, dict[str, Any]]:
         CheckpointError: it is not a record, or damaged; the message says where.
         UsageError: its recipe has settings that this version does not know.
     """
+    record = read_json(path)
+    return recipe_of(record, path), record
+
+
+def read_json(path: Path) -> Any:
+    """What a record's file holds.
+
+    Raises:
+        CheckpointError: it cannot be read, or is no JSON; the message says where.
+    """
     try:
-        record = json.loads(read_text(path))
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path}, line {error.lineno}: {error.msg}. It is not a record, or damaged.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from error
+
+
+def recipe_of(record: Any, path: Path) -> Recipe:
+    """The recipe in what should be a record, read from `path`.
+
+    Raises:
+        CheckpointError: it is not a record, or damaged.
+        UsageError: its recipe has settings that this version does not know.
+    """
     _check(record, {"recipe": dict, "parameters": int, "macs": int}, path)
     recipe = Recipe.from_json(record["recipe"], str(path))
     key = score_of(recipe.data).key
     _check(record, {f"train_{key}": float, f"test_{key}": float}, path)
-    return recipe, record
+    return recipe
 
 
 def _check(record: Any, kinds: dict[str, type], path: Path) -> None:

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from torchmg.errors import DataError
-from torchmg.train.seal import digest
+from torchmg.models.weights import digest
 
 SHOWN = 3
 """Tensors that a message names before it counts the others."""

@@ -16,12 +16,12 @@ from torchmg.data.samples import DataSet
 from torchmg.errors import UsageError
 from torchmg.models.libraries import is_outside
 from torchmg.models.options import ModelOptions
+from torchmg.models.weights import digest
 from torchmg.train.distill import Maps, map_loss
 from torchmg.train.evaluate import autocast
 from torchmg.train.folder import RunFolder
 from torchmg.train.model import model_for
 from torchmg.train.recipe import Recipe
-from torchmg.train.seal import digest
 from torchmg.train.tasks import Task
 
 

@@ -1,10 +1,12 @@
 """Weights of a model as a safetensors file, and back, or a sentence on what does not fit."""
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -45,15 +47,20 @@ def write_weights(model: nn.Module, path: Path) -> None:
 def read_weights(model: nn.Module, path: Path) -> None:
     """Read every parameter and persistent buffer of `model` from a safetensors file, with the file's types.
 
-    Nothing is read unless all of it fits: names, shapes, and which tensors are tied.
+    Nothing is read unless all of it fits: names, shapes, and which tensors are tied. Where the file's metadata has a
+    sha256, as those of runs do, it has to be the `digest` of what was read.
 
     Raises:
         DataError: the file is missing, damaged, or does not fit; the message names what does not.
     """
     try:
+        if not path.is_file():  # opening a pipe would wait for somebody to write into it
+            raise OSError("there is no such file")
         given = load_file(path)
+        with safe_open(path, "pt") as file:
+            written = (file.metadata() or {}).get("sha256")
     except (OSError, SafetensorError) as error:
-        raise DataError(f"{path} cannot be read as safetensors: {error}. Get the archive again.") from error
+        raise DataError(f"{path} cannot be read as safetensors: {error}. Get the file again.") from error
     own = model.state_dict()
     held: dict[Any, str] = {}
     twice = []
@@ -81,6 +88,18 @@ def read_weights(model: nn.Module, path: Path) -> None:
         if name in tensors:  # before, as copying converts
             tensors[name].data = tensors[name].data.to(value.dtype)
     model.load_state_dict(given, strict=False)
+    if written not in (None, digest(model.state_dict())):
+        raise DataError(f"{path} is damaged: its tensors are not what its sha256 says. Get the file again.")
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Sha256 (hex) of names, types, shapes and values, whatever the order, device and memory layout."""
+    hashed = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        plain = tensor.detach().cpu().contiguous()
+        hashed.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        hashed.update(plain.flatten().view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
 
 
 def _is_plain(value: object) -> bool:
