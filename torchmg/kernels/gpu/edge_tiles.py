@@ -9,14 +9,6 @@ import triton.language as tl
 
 
 @triton.jit
-def moved(pointer, offset):
-    """A pointer further on, if there is one."""
-    if pointer is not None:
-        pointer += offset
-    return pointer
-
-
-@triton.jit
 def load_vectors(first, second, channel, there):
     """A tile's two vectors of numbers a channel, each [1, channels]; zeros where there are none."""
     if first is None:

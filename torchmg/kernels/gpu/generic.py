@@ -13,7 +13,7 @@ The data gradient of a stride is cut in phases, the pixels that meet the same ta
 import triton
 import triton.language as tl
 
-from torchmg.kernels.gpu.edge_tiles import change, finish, load_vectors, moved, store_sums
+from torchmg.kernels.gpu.edge_tiles import change, finish, load_vectors, store_sums
 from torchmg.kernels.gpu.tiles import dot, load_weight_tile, pack_channels
 
 
@@ -80,8 +80,9 @@ def generic_kernel(
         pixel = program * BLOCK + tl.arange(0, BLOCK)
         inside = pixel < pixels
         start = (program * BLOCK).to(tl.int64)
-        x = moved(x, start * x_channels)
-        other = moved(other, start * x_channels)
+        x += start * x_channels
+        if other is not None:
+            other += start * x_channels
         place = tl.arange(0, BLOCK)
         offset = place[:, None] * x_channels + x_channel[None, :]
         mask = inside[:, None] & x_there[None, :]
@@ -100,8 +101,9 @@ def generic_kernel(
         base = program // (PHASES * PHASES) * BLOCK // cut_w // cut_h
         image = pixel // cut_w // cut_h - base
         start = base.to(tl.int64) * x_height * x_width
-        x = moved(x, start * x_channels)
-        other = moved(other, start * x_channels)
+        x += start * x_channels
+        if other is not None:
+            other += start * x_channels
         if TRANSPOSED:
             phase_h = phase // STRIDE
             phase_w = phase % STRIDE
@@ -144,9 +146,11 @@ def generic_kernel(
             acc = dot(tile, weights, acc, PRECISION)
         place = (image * y_height + row) * y_width + column
         start = base.to(tl.int64) * y_height * y_width
-    y = moved(y, start * y_channels)
-    add = moved(add, start * y_channels)
-    gate = moved(gate, start * y_channels)
+    y += start * y_channels
+    if add is not None:
+        add += start * y_channels
+    if gate is not None:
+        gate += start * y_channels
     offset = place[:, None] * y_channels + y_channel[None, :]
     mask = inside[:, None] & y_there[None, :]
     first, second = load_vectors(gate_first, gate_second, y_channel, y_there)

@@ -16,7 +16,7 @@ exchange between threads, and a block's outer two columns are of use to their ne
 import triton
 import triton.language as tl
 
-from torchmg.kernels.gpu.edge_tiles import change, finish, load_vectors, moved, store_sums
+from torchmg.kernels.gpu.edge_tiles import change, finish, load_vectors, store_sums
 from torchmg.kernels.gpu.tiles import dot, load_weight_tile, pack_channels
 
 
@@ -79,11 +79,14 @@ def rows_kernel(
     kind: tl.constexpr = x.dtype.element_ty
     # Offsets are of 32 bits, from the block's first image on.
     start = (tl.maximum(program // segments * (BLOCK - 2 * HALO) - HALO, 0) // width).to(tl.int64) * height * width
-    x = moved(x, start * x_channels)
-    other = moved(other, start * x_channels)
-    y = moved(y, start * y_channels)
-    add = moved(add, start * y_channels)
-    gate = moved(gate, start * y_channels)
+    x += start * x_channels
+    if other is not None:
+        other += start * x_channels
+    y += start * y_channels
+    if add is not None:
+        add += start * y_channels
+    if gate is not None:
+        gate += start * y_channels
     pixel = image * (height * width) + column - start.to(tl.int32)
     x_channel, x_there = pack_channels(pack, x_channels, X_SIZE, GROUPS, X_PACK)
     y_channel, y_there = pack_channels(pack, y_channels, Y_SIZE, GROUPS, Y_PACK)
