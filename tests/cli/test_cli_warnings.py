@@ -44,6 +44,8 @@ def test_importing_everything(folder: Path) -> None:
         "info mgic_resnet20",
         "count mgic_resnet20",
         "eval RUN",
+        "eval mgiad20 --weights digits_r1",
+        "card RUN",
         "plot curves runs",
         "plot tradeoff runs --x macs",
         "plot hierarchy mgic_resnet20",
