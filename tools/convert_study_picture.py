@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
 from pages.zoo import named
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,8 +6,8 @@
 A record in results/ is the `record.json` of a finished run, copied there under the name `<recipe>_s<seed>.json`; those
 of an experiment lie in a folder of their own, results/<paper>/<experiment>/. A record in benchmarks/ is what the script
 of its name wrote (verify.json: `torchmg verify --json`). Pages ask by name for what they show (`pages.parts`), and for
-single values in prose (`pages.values`); numbers may stand nowhere else (`pages.typed`). Of the figures of papers' tables
-the CSV is compared, since PNGs differ with the version of what draws them.
+single values in prose (`pages.values`); numbers may stand nowhere else (`pages.typed`). Of the figures of papers'
+tables the CSV is compared, since PNGs differ with the version of what draws them.
 """
 
 import sys
@@ -16,7 +16,6 @@ from pathlib import Path
 
 from pages import figures, first_look, papers, parts, runs, timing, typed, values, zoo
 from pages.tree import Tree
-
 from torchmg.bench.pages import PAGES
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -72,8 +72,8 @@ class Comparison:
         batch = TIMED[SETS[self.recipe.data].task]
         note = (
             f"Same recipe and seeds for all; {score_of(self.recipe.data).label} of the last epoch, both splits in "
-            f"evaluation mode; ms/sample: forward, fp32, batch {batch}, {self.device}, {self.threads} threads, measured in "
-            "turn, median."
+            f"evaluation mode; ms/sample: forward, fp32, batch {batch}, {self.device}, {self.threads} threads, "
+            "measured in turn, median."
         )
         return Table(columns, rows, self.title, note)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pages.tree import Tree
-
 from torchmg.plot import paper
 from torchmg.plot.printed import PAPERS, table_of
 

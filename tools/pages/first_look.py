@@ -4,7 +4,6 @@ import csv
 from pathlib import Path
 
 from pages.tree import Tree
-
 from torchmg.bench.latency import Latency
 from torchmg.comparison import Compared, Comparison
 from torchmg.train.recipe import BASES

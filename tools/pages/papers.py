@@ -6,7 +6,6 @@ from statistics import mean
 from pages import why
 from pages.runs import where
 from pages.tree import Tree
-
 from torchmg.paper import find
 from torchmg.paper.difference import difference
 from torchmg.paper.measured import measurable, of_row

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pages.tree import Tree
-
 from torchmg.paper import TABLES
 from torchmg.paper.measured import Measured, of_row
 from torchmg.paper.rows import Accuracy
@@ -15,8 +14,11 @@ from torchmg.train.scores import score_of
 
 
 def short(tree: Tree) -> str:
-    """A line a model and data set: of several options or lengths the longest run, then the one with most seeds, then the
-    smallest. Never the best, which would be picking on the test set."""
+    """A line a model and data set.
+
+    Of several options or lengths it is the longest run, then the one with most seeds, then the smallest; never the
+    best, which would be picking on the test set.
+    """
     chosen: dict[tuple[str, str], Measured] = {}
     for one in sorted(tree.results, key=lambda m: (m.recipe.subset > 0, -m.recipe.epochs, -len(m.test), m.parameters)):
         chosen.setdefault((one.recipe.data, one.recipe.model), one)
@@ -28,8 +30,8 @@ def short(tree: Tree) -> str:
         counted = (one.parameters, one.macs, epochs(one, tree), len(one.test))
         rows.append((one.recipe.data, model(one), *counted, *scores, None if printed is None else str(printed.test)))
     note = (
-        "Means over seeds (standard deviation) after the last epoch, both splits in evaluation mode. `12 of 400` epochs: "
-        "the run was shortened and is no reproduction of the printed number."
+        "Means over seeds (standard deviation) after the last epoch, both splits in evaluation mode. Where fewer "
+        "epochs ran than were to run, such as `12 of 400`, the run was shortened and reproduces nothing that is printed."
     )
     return Table(columns, rows, note=note).markdown() if rows else ""
 

@@ -1,9 +1,6 @@
 """Tables of what was timed and verified, from the records in benchmarks/."""
 
-from typing import Any
-
 from pages.tree import Tree
-
 from torchmg.bench.pages import PAGES, all_targets, checked
 
 

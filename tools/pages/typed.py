@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pages import parts, values
 
-NUMBER = r"(?<![\w.^])\d+(?:\.\d+)?"
+NUMBER = r"(?<![\w.,^])\d+(?:\.\d+)?"
 SHARE = re.compile(rf"{NUMBER}\s*(?:%|percent\b|points\b(?! a side))")
 ACCURACY = re.compile(r"(?<![\w.,^-])(?:[1-9]\d|100)\.\d{1,2}(?![\w.])(?!\s*(?:[kMG]\b|ms\b|GFLOP|GB|MB|s\b))")
 CELL = re.compile(r"\|[ *]*\d{1,3}\.\d{1,2}(?: *\([\d.]+\))?[ *]*(?=\|)")
@@ -37,6 +37,8 @@ def _around(text: str, match: re.Match[str]) -> str:
 def in_module(path: Path) -> list[str]:
     """The docstrings and comments of a module with a typed accuracy."""
     source = path.read_text(encoding="utf-8")
+    if not IN_CODE.search(source):
+        return []
     texts = [
         node.value.value
         for node in ast.walk(ast.parse(source))

@@ -7,7 +7,8 @@ An expression is a calculation with + - * / and min, max, mean, std over referen
     {benchmarks/queue_parallel:images_per_second.2} any value of a record, by its path
     {benchmarks/convert_study:rows[method=match layers,ratio=4].accuracy.0}   the entry of a list that has these values
     {benchmarks/study_stability:rows[network=full][error 4 bits]}             a key in brackets may hold spaces and dots
-    {paper/mgiad-1:MgNet^{A,B}, 20-type:test}       what a paper prints in a row: test, train, spread, gap, parameters, macs
+    {paper/mgiad-1:MgNet^{A,B}, 20-type:test}       what a paper prints in a row; also `train`, `spread`, `gap`,
+                                                    `parameters`, `macs`
 
 A file without a slash lies in the folder that the page named last: `<!-- values: results/lowcost/reach -->`. FORMAT is
 Python's, `.2f` unless given. Where a record is not there `not run` is shown.
@@ -24,7 +25,6 @@ from statistics import mean, stdev
 from typing import Any
 
 from pages.tree import NOT_RUN, Tree
-
 from torchmg.paper import find
 from torchmg.train.recipe import Recipe
 from torchmg.train.scores import score_of
@@ -52,8 +52,8 @@ def valued(text: str, tree: Tree) -> str:
     """The page with every value as the records have it.
 
     Raises:
-        ValueError: an expression that cannot be read, a field that a record does not have, a marker at the beginning of a
-            line (markdown takes such a line for HTML), or a number that its source file does not have.
+        ValueError: an expression that cannot be read, a field that a record does not have, a marker at the beginning of
+            a line (markdown takes such a line for HTML), or a number that its source file does not have.
     """
     if wrong := LEFT.search(text):
         line = text[wrong.start() :].strip().partition("\n")[0]

@@ -19,7 +19,6 @@ from statistics import mean
 from typing import Any
 
 from pages.tree import NOT_RUN, Tree
-
 from torchmg.paper import find
 from torchmg.paper.difference import difference
 from torchmg.paper.measured import of_row

@@ -25,8 +25,8 @@ class Difference:
 
     points: float
     limit: float
-    """Points that it may be: `TOLERANCE`, or `DEVIATIONS` times the joint standard deviation of both where that is more.
-    A deviation that is not known, as that of a single run, counts as 0."""
+    """Points that it may be: `TOLERANCE`, or `DEVIATIONS` times the joint standard deviation where that is more. A
+    deviation that is not known, as that of a single run, counts as 0."""
     verdict: Verdict
 
 

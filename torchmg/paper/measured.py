@@ -119,8 +119,7 @@ class Measured:
         return tuple(sorted({getattr(run, what) for run in self.runs} - {""}))
 
     def shortened(self, training: Mapping[str, Any]) -> bool:
-        """Whether it had fewer epochs than the paper's, or than our recipe for the data where those are unknown, or
-        fewer samples."""
+        """Whether it had fewer samples, or fewer epochs than the paper's (our recipe's where those are unknown)."""
         return self.recipe.epochs < training.get("epochs", BASES[self.recipe.data].epochs) or self.recipe.subset > 0
 
     def differences(self, training: Mapping[str, Any]) -> list[str]:
@@ -185,8 +184,11 @@ def _run(seed: int, file: str, record: Mapping[str, Any]) -> Run:
 
 
 def of_row(row: Row, table: PaperTable, results: Sequence[Measured]) -> Measured | None:
-    """The results of the row's model: of several recipes one of the paper's length if there is one, else the longest
-    that is shorter; of several such the nearest to the paper's, so that full runs are preferred to shortened ones."""
+    """The results of the row's model, full runs before shortened ones.
+
+    Of several recipes it is one of the paper's length or more, else the longest; of several such the nearest to the
+    paper's, then that with most seeds.
+    """
     if not isinstance(row.ours, Network):
         return None
     ours = row.ours

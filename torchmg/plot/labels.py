@@ -20,7 +20,8 @@ DISTANCES = (9, 26, 44, 64, 90)
 class Label(NamedTuple):
     """Text for a place in data coordinates; `reach` is half the length of its error bar.
 
-    Without text it is a point that no label shall cover."""
+    Without text it is a point that no label shall cover.
+    """
 
     x: float
     y: float

@@ -96,7 +96,7 @@ def _table(points: Sequence[Point], title: str, size: Size) -> Table:
 
 
 def logarithmic(axes: "Axes", points: Sequence[Point]) -> None:
-    """Sizes on a logarithmic axis. Leave room for labels at the sides, and do not blow up differences of a tenth of a percent."""
+    """Logarithmic sizes, with room for labels at the sides, and differences of a tenth of a percent not blown up."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torchmg.errors import UnknownNameError, did_you_mean
 from torchmg.models.catalog import MODELS
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Fill = Literal["none", "full", "left"]
 PAPERS = {"mgiad": "MGiaD", "mgic": "MGIC"}
 """Name -> what the paper is called; its tables are those whose names begin with the name."""
 FEW = 10
 """Points up to which a panel has room for the names of printed rows."""
 BELOW = 2.0
-"""Points below the lowest that is printed or of full length at which a shortened run is drawn that lies lower still; its
-label has the number. Else the first epochs of one network would leave no room for the differences between all others."""
+"""Points below the lowest that is printed or of full length, where a shortened run is drawn that lies lower still; its
+label has the number. Else the first epochs of one network would leave no room for what tells all others apart."""
 COLUMNS = ("table", "configuration", "data", "family", "by", "parameters", "test_mean", "test_std", "seeds", "training")
 
 
@@ -169,10 +170,10 @@ def _panel(axes: "Axes", places: Sequence[_Place], families: Sequence[str]) -> N
 def _legend(figure: "Figure", families: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
-    def mark(label: str, fill: str, **looks: Any) -> Line2D:
+    def mark(label: str, fill: Fill, **looks: Any) -> Line2D:
         return Line2D([], [], linestyle="none", fillstyle=fill, markerfacecoloralt="white", label=label, **looks)
 
-    kinds = [("as printed", "none"), ("ours", "full"), ("ours, shortened", "left")]
+    kinds: dict[str, Fill] = {"as printed": "none", "ours": "full", "ours, shortened": "left"}
     handles = [mark(family, "none", **appearance(index)) for index, family in enumerate(families)]
-    handles += [mark(label, fill, color=INK, marker="o") for label, fill in kinds]
+    handles += [mark(label, fill, color=INK, marker="o") for label, fill in kinds.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
