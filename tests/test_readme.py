@@ -1,10 +1,11 @@
 """What README.md shows is what happens."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+
+import results
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,14 +24,8 @@ def test_the_python_example_runs(
 
 
 def test_the_tables_are_what_the_records_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("results", ROOT / "tools" / "results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    results = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(results)
     monkeypatch.setattr("sys.argv", ["results.py", "--check"])
     assert results.main() == 0
-    assert results.updated(README, "") != README
 
 
 def test_every_file_that_is_linked_exists() -> None:

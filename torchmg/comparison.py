@@ -53,6 +53,8 @@ class Comparison:
     seeds: int
     folder: Path
     device: str
+    threads: int
+    """Of the processor, while the models were timed."""
 
     @property
     def title(self) -> str:
@@ -67,11 +69,11 @@ class Comparison:
             for r in self.rows
         ]
         columns = ["model", "parameters", "MACs", "train %", "test %", "ms/sample", "time / dense"]
-        batch, threads = TIMED[SETS[self.recipe.data].task], torch.get_num_threads()
+        batch = TIMED[SETS[self.recipe.data].task]
         note = (
             f"Same recipe and seeds for all; {score_of(self.recipe.data).label} of the last epoch, both splits in "
-            f"evaluation mode; ms/sample: forward, fp32, batch {batch}, {self.device}, {threads} threads, measured in "
-            "turn, median."
+            f"evaluation mode; ms/sample: forward, fp32, batch {batch}, {self.device}, {self.threads} threads, "
+            "measured in turn, median."
         )
         return Table(columns, rows, self.title, note)
 
@@ -165,7 +167,8 @@ def _compare_records(records: dict[str, list[dict[str, Any]]], recipe: Recipe, f
         train, test = (tuple(score.of(run, split) for run in runs) for split in ("train", "test"))
         parameters, macs = runs[0]["parameters"], runs[0]["macs"]
         rows.append(Compared(name, MODELS[name].family, parameters, macs, train, test, times[name], against))
-    return Comparison(tuple(rows), recipe, len(next(iter(records.values()))), folder, picked.type)
+    seeds, threads = len(next(iter(records.values()))), torch.get_num_threads()
+    return Comparison(tuple(rows), recipe, seeds, folder, picked.type, threads)
 
 
 def _fitting(recipe: Recipe, entry: Entry) -> ModelOptions:

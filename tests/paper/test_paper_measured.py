@@ -154,6 +154,80 @@ def test_the_papers_own_training_differs_in_nothing_and_other_milestones_do(tmp_
         assert data["training"] == expected
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, ""),
+        ({"augment": "autoaugment"}, ""),
+        ({"layout": "channels_first", "compile": "inductor"}, ""),
+        ({"ema": 0.999, "label_smoothing": 0.1}, "label_smoothing 0.1, ema 0.999"),
+        ({"nesterov": True}, "nesterov True"),
+        ({"warmup_epochs": 5.0}, "warmup_epochs 5.0"),
+        ({"decay": "weights"}, "decay weights"),
+        ({"precision": "bf16"}, "precision bf16"),
+        ({"subset": 1000}, "subset 1000"),
+        ({"start_from": "w.safetensors"}, "start_from w.safetensors"),
+        ({"epochs": 600}, "600 of 400 epochs"),
+    ],
+)
+def test_what_no_paper_says_anything_of_is_told_when_it_was_done(changes: dict[str, Any], told: str) -> None:
+    run = Measured(replace(PAPER, **changes), (90.0,), (91.0,))
+    assert ", ".join(run.differences(MGIAD_2.training)) == told
+
+
+@pytest.mark.parametrize(
+    ("worse", "better"),
+    [
+        ({"epochs": 399}, {}),
+        ({"epochs": 600}, {}),
+        ({"ema": 0.99}, {}),
+        ({"subset": 50}, {"epochs": 3}),
+        ({"epochs": 3}, {"epochs": 12, "lr": 0.1}),
+    ],
+)
+def test_full_runs_by_the_papers_recipe_stand_before_others_whatever_they_reached(
+    worse: dict[str, Any], better: dict[str, Any]
+) -> None:
+    row = row_of(MGIAD_2, "MGiaD, c_K=64, g_s=8")
+    lucky, chosen = (
+        Measured(replace(PAPER, **worse), (99.0,), (99.0,)),
+        Measured(replace(PAPER, **better), (50.0,), (50.0,)),
+    )
+    assert of_row(row, MGIAD_2, [lucky, chosen]) is chosen
+    assert of_row(row, MGIAD_2, [chosen, lucky]) is chosen
+
+
+def test_what_records_say_of_device_time_and_versions(tmp_path: Path) -> None:
+    put(tmp_path, PAPER)
+    put(tmp_path, replace(PAPER, seed=1), 91.0)
+    for number, (device, date, seconds) in enumerate((("cpu", "2026-11-23", 10.0), ("GPU X", "2026-11-21", 30.0))):
+        path = tmp_path / f"{number}.json"
+        here = {"torchmg": "0.1.0", "torch": "2.15.0+cu132", "device": device, "threads": 2, "date": date}
+        made = {"environment": here, "seconds": seconds, "command": f"train {number}", "parameters": 458, "macs": 77}
+        path.write_text(json.dumps({**json.loads(path.read_text()), **made}))
+    (found,) = load(tmp_path)
+    assert (found.parameters, found.macs, found.seconds) == (458, 77, 20.0)
+    assert found.said("device") == ("GPU X", "cpu, 2 thread(s)")
+    assert found.said("date") == ("2026-11-21", "2026-11-23")
+    assert found.said("versions") == ("torchmg 0.1.0, torch 2.15.0",)
+    assert [(run.seed, run.file, run.command) for run in found.runs] == [
+        (0, "0.json", "train 0"),
+        (1, "1.json", "train 1"),
+    ]
+    data = cells(for_programs([MGIAD_2], [found]), "MGiaD, c_K=64, g_s=8")
+    assert (data["run_parameters"], data["run_macs"], data["seconds"], data["records"]) == (
+        458,
+        77,
+        20.0,
+        "0.json 1.json",
+    )
+    assert (data["devices"], data["dates"]) == ("GPU X; cpu, 2 thread(s)", "2026-11-21 to 2026-11-23")
+    assert data["difference"] == pytest.approx(90.5 - 94.58)
+    assert data["difference_verdict"] == "differs"
+    shown = cells(for_people(MGIAD_2, [found]), "MGiaD, c_K=64, g_s=8")
+    assert shown["difference"] == "-4.08, differs"
+
+
 def test_a_folder_that_is_none_and_a_file_that_is_no_record_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere is not a folder"):
         load(tmp_path / "nowhere")

@@ -9,6 +9,7 @@ import tyro
 
 from torchmg.cli.model import ModelArguments
 from torchmg.cli.place import Place
+from torchmg.paper.measured import results_in
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,26 @@ class Predictions:
     """Print the file names and the rows as JSON."""
 
 
+@dataclass(frozen=True)
+class Paper:
+    """Accuracy over parameters as a paper prints it (hollow) and as our runs reached it (filled; half: shortened)."""
+
+    name: Annotated[Literal["mgiad", "mgic"], tyro.conf.Positional]
+    """The paper."""
+    results: Path | None = None
+    """Folder of records of finished runs (default: results, where there is one)."""
+    out: Path | None = None
+    """File name without ending (default: paper_NAME): .png, .svg and .csv are written."""
+    json: bool = False
+    """Print the file names and the rows as JSON."""
+
+
 Kinds = (
     Annotated[Curves, tyro.conf.subcommand("curves")]
     | Annotated[Tradeoff, tyro.conf.subcommand("tradeoff")]
     | Annotated[Hierarchy, tyro.conf.subcommand("hierarchy")]
     | Annotated[Predictions, tyro.conf.subcommand("predictions")]
+    | Annotated[Paper, tyro.conf.subcommand("paper")]
 )
 
 
@@ -88,6 +104,8 @@ def main(arguments: Sequence[str]) -> int:
     elif isinstance(args, Predictions):
         where = {"data_dir": args.place.data_dir, "device": args.place.device}
         picture = plot.predictions(args.runs, args.out, samples=args.samples, **where)
+    elif isinstance(args, Paper):
+        picture = plot.paper(args.name, results_in(args.results), args.out or Path(f"paper_{args.name}"))
     else:
         from torchmg.models.user import build
 

@@ -10,7 +10,7 @@ import tyro
 from torchmg.cli.output import Output
 from torchmg.errors import UsageError
 from torchmg.paper import TABLES, find, listing
-from torchmg.paper.measured import load
+from torchmg.paper.measured import results_in
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     if args.markdown and args.output.json:
         raise UsageError("Either --markdown or --json; got both.")
     tables = list(TABLES.values()) if args.all else [find(name) for name in args.names]
-    folder = args.results or (Path("results") if Path("results").is_dir() else None)
-    results = load(folder) if folder else []
+    results = results_in(args.results)
     if tables:
         from torchmg.paper.show import for_people, for_programs
 

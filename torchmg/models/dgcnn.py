@@ -34,7 +34,7 @@ class DGCNN(nn.Module):
     features of all points after every layer. Built by `dgcnn` and `mgic_dgcnn`.
 
     A graph of features jumps where two points are all but equally far, so another library's rounding, or a GPU's, can
-    change a neighbour: at 1,024 points an exported file was seen to differ by 0.3 % of the largest logit. A graph of
+    change a neighbour: at 1,024 points an exported file was seen to differ by more than rounding. A graph of
     positions, from coordinates in float64, does not: it is the same wherever it is computed.
 
     Raises:

@@ -33,7 +33,7 @@ CIFAR networks), with groups of 8 the nearest to the 0.41 M parameters of the pa
 MobilePreset = Literal["paper", "table13", "budget_140m"]
 """Presets of MGIC-MobileNetV3. `paper`: the text and its Table 6, squeeze and excitation on all levels (5.95 M
 parameters and 174 M MACs at width 1, where Table 7 prints 5.2 M and 145 M); `table13`: what comes nearest to the
-parameters of Tables 7 and 13 (within 3.5 %): `ceil_down` groups, squeeze to 1/8, a head that follows the width;
+parameters of Tables 7 and 13: `ceil_down` groups, squeeze to 1/8, a head that follows the width;
 `budget_140m`: what has about Table 7's 5.2 M and 140 M at width 1, though not with its sizes: groups and coarsest
 width of 32, squeeze and excitation on the finest level only."""
 PDEPreset = Literal["cifar10", "cifar100", "stl10"]

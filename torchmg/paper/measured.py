@@ -5,17 +5,17 @@ what its training differs in from the paper's, above all fewer epochs, stands be
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import mean, stdev
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from torchmg.data.names import DATASETS
 from torchmg.errors import UsageError
 from torchmg.models.options import ModelOptions
 from torchmg.paper.rows import Network, PaperTable, Row
-from torchmg.train.recipe import Recipe
+from torchmg.train.recipe import BASES, Recipe
 from torchmg.train.records import read_record
 from torchmg.train.scores import score_of
 
@@ -64,6 +64,31 @@ OF_PRESETS: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
 """(Model, preset) -> the defaults that are the preset's own."""
 
 
+UNNAMED = frozenset(
+    "epochs batch_size lr momentum weight_decay schedule milestones gamma power augment crop damaged layout compile "
+    "sync_norm model data fold options seed".split()
+)
+"""Settings that differ from a paper's only where its table gives them. Of every other one, those to come included, no
+paper says anything, so that whatever is not the default of `Recipe` is a difference."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the record of one run says besides its scores; empty or None where it says nothing."""
+
+    seed: int
+    file: str
+    """Name of the record."""
+    command: str = ""
+    seconds: float | None = None
+    device: str = ""
+    """Such as `cpu, 2 thread(s)`; of a GPU its name."""
+    date: str = ""
+    """Year-month-day."""
+    versions: str = ""
+    """Such as `torchmg 0.1.0, torch 2.15.0`."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What the runs of one recipe reached, one run for each seed."""
@@ -72,19 +97,41 @@ class Measured:
     test: tuple[float, ...]
     """Accuracies in percent, a seed each."""
     train: tuple[float, ...]
+    parameters: int | None = None
+    macs: int | None = None
+    """Of one sample."""
+    runs: tuple[Run, ...] = ()
+    """In the order of the accuracies."""
 
     @property
     def gap(self) -> float:
         """Mean train minus mean test accuracy."""
         return mean(self.train) - mean(self.test)
 
+    @property
+    def seconds(self) -> float | None:
+        """Mean over the runs, which may have shared their machine with others."""
+        known = [run.seconds for run in self.runs if run.seconds is not None]
+        return mean(known) if known else None
+
+    def said(self, what: Literal["device", "date", "versions"]) -> tuple[str, ...]:
+        """What the records say, each different answer once, sorted."""
+        return tuple(sorted({getattr(run, what) for run in self.runs} - {""}))
+
+    def shortened(self, training: Mapping[str, Any]) -> bool:
+        """Whether it had fewer samples, or fewer epochs than the paper's (our recipe's where those are unknown)."""
+        return self.recipe.epochs < training.get("epochs", BASES[self.recipe.data].epochs) or self.recipe.subset > 0
+
     def differences(self, training: Mapping[str, Any]) -> list[str]:
         """What the recipe has otherwise than the paper, such as `12 of 400 epochs` and `lr 0.1`."""
-        ours = asdict(self.recipe)
-        without_effect = {"epochs", *(("milestones", "gamma") if self.recipe.schedule == "cosine" else ())}
-        found = [f"{key} {ours[key]}" for key in training if key not in without_effect and ours[key] != training[key]]
-        # No paper of ours does any of it, so no table asks for it.
-        found += [f"{key} {ours[key]}" for key in ("subset", "distill_from", "start_from") if ours[key]]
+        ours, plain = asdict(self.recipe), asdict(Recipe())
+        without_effect = {"epochs", *(() if self.recipe.schedule == "step" else ("milestones", "gamma"))}
+        keys = [*training, *(f.name for f in fields(Recipe) if f.name not in {*UNNAMED, *training})]
+        found = [
+            f"{key} {ours[key]}"
+            for key in keys
+            if key not in without_effect and ours[key] != {**plain, **training}[key]
+        ]
         whole = training.get("epochs")
         if whole is None:
             return [f"{ours['epochs']} epochs", *found]
@@ -96,6 +143,14 @@ def spread(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
+def results_in(folder: Path | None) -> list[Measured]:
+    """The results in a folder that somebody named; without one those in `results/`, none where it does not exist."""
+    default = Path("results")
+    if folder is None and not default.is_dir():
+        return []
+    return load(folder or default)
+
+
 def load(folder: Path) -> list[Measured]:
     """The results in a folder of records such as `results/`; repeats of a recipe and seed count once.
 
@@ -105,29 +160,43 @@ def load(folder: Path) -> list[Measured]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder. Name one with records of finished runs, such as results.")
-    groups: dict[Recipe, dict[int, dict[str, Any]]] = {}
+    groups: dict[Recipe, dict[int, tuple[str, dict[str, Any]]]] = {}
     for path in sorted(folder.glob("*.json")):
         recipe, record = read_record(path)
-        groups.setdefault(replace(recipe, seed=0), {}).setdefault(recipe.seed, record)
-    return [
-        Measured(
-            recipe,
-            tuple(score_of(recipe.data).of(record, "test") for record in by_seed.values()),
-            tuple(score_of(recipe.data).of(record, "train") for record in by_seed.values()),
-        )
-        for recipe, by_seed in groups.items()
-    ]
+        groups.setdefault(replace(recipe, seed=0), {}).setdefault(recipe.seed, (path.name, record))
+    return [_measured(recipe, by_seed) for recipe, by_seed in groups.items()]
+
+
+def _measured(recipe: Recipe, by_seed: Mapping[int, tuple[str, Mapping[str, Any]]]) -> Measured:
+    records = [record for _, record in by_seed.values()]
+    test, train = (tuple(score_of(recipe.data).of(record, split) for record in records) for split in ("test", "train"))
+    runs = tuple(_run(seed, file, record) for seed, (file, record) in by_seed.items())
+    return Measured(recipe, test, train, records[0]["parameters"], records[0]["macs"], runs)
+
+
+def _run(seed: int, file: str, record: Mapping[str, Any]) -> Run:
+    here = record.get("environment") or {}
+    threads = f", {here['threads']} thread(s)" if here.get("device") == "cpu" and "threads" in here else ""
+    versions = (f"{name} {here[name].partition('+')[0]}" for name in ("torchmg", "torch") if name in here)
+    device = f"{here.get('device', '')}{threads}"
+    command, seconds = record.get("command", ""), record.get("seconds")
+    return Run(seed, file, command, seconds, device, here.get("date", ""), ", ".join(versions))
 
 
 def of_row(row: Row, table: PaperTable, results: Sequence[Measured]) -> Measured | None:
-    """The results of the row's model: of several recipes the longest, then the nearest to the paper's."""
+    """The results of the row's model, full runs before shortened ones.
+
+    Of several recipes it is one of the paper's length or more, else the longest; of several such the nearest to the
+    paper's, then that with most seeds.
+    """
     if not isinstance(row.ours, Network):
         return None
     ours = row.ours
     matching = [result for result in results if _same(result.recipe, ours)]
 
-    def merit(result: Measured) -> tuple[int, int]:
-        return result.recipe.epochs, -len(result.differences(table.training))
+    def merit(result: Measured) -> tuple[bool, int, int, int]:
+        epochs, whole = result.recipe.epochs, table.training.get("epochs", result.recipe.epochs)
+        return not result.recipe.subset, min(epochs, whole), -len(result.differences(table.training)), len(result.test)
 
     return max(matching, key=merit, default=None)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import mean
 
 from torchmg.paper.counts import Counts, by_the_text, counts
+from torchmg.paper.difference import difference
 from torchmg.paper.measured import NOT_YET, Measured, measurable, of_row, spread
 from torchmg.paper.rows import NOT_BUILT, Network, PaperTable, Row, Term
 from torchmg.tables import Cell, Table
@@ -18,7 +19,8 @@ CONVENTION = "effective: parameters of our model; as published: what its source 
 TEXT = "by the text's rules"
 READ = f"{TEXT}: parameters with --preset paper, where the preset of ours may be another that comes nearer."
 LEGEND = (
-    "gap: train minus test accuracy; (in brackets): standard deviation over runs. "
+    "gap: train minus test accuracy; (in brackets): standard deviation over runs; difference: ours minus printed, "
+    "where a run that was shortened compares with nothing. "
     "A percentage in a verdict says how far ours is from the printed number."
 )
 
@@ -88,27 +90,38 @@ def _added(ours: Counts | None) -> list[int | None]:
 def _accuracies(row: Row, table: PaperTable, results: Sequence[Measured]) -> dict[str, Cell]:
     """Printed and measured, as text in the digits of the paper and in two decimals."""
     printed, run = row.accuracy, of_row(row, table, results)
-    cells: dict[str, Cell] = dict.fromkeys(("test %", "train %", "gap", "our test %", "our train %", "our gap"))
+    cells: dict[str, Cell] = dict.fromkeys(
+        ("test %", "train %", "gap", "our test %", "our train %", "our gap", "difference")
+    )
     if printed is not None:
         cells["test %"] = f"{printed.test}" if printed.spread is None else f"{printed.test} ({printed.spread})"
         cells["train %"] = None if printed.train is None else str(printed.train)
         cells["gap"] = None if printed.gap is None else str(printed.gap)
     if run is not None:
         trained = [*run.differences(table.training), *([f"{len(run.test)} seeds"] if len(run.test) > 1 else [])]
-        cells["our test %"] = _mean(run.test) + (f" ({', '.join(trained)})" if trained else "")
-        cells["our train %"], cells["our gap"] = _mean(run.train), f"{run.gap:.2f}"
+        cells["our test %"] = mean_and_spread(run.test) + (f" ({', '.join(trained)})" if trained else "")
+        cells["our train %"], cells["our gap"] = mean_and_spread(run.train), f"{run.gap:.2f}"
     elif measurable(row):
         cells["our test %"] = NOT_YET
+    if apart := difference(printed, run, table.training):
+        cells["difference"] = f"{apart.points:+.2f}, {apart.verdict}"
     return cells
 
 
-def _mean(values: Sequence[float]) -> str:
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Such as `92.44 (0.16)`; of a single run the value alone."""
     deviation = spread(values)
     return f"{mean(values):.2f}" + ("" if deviation is None else f" ({deviation:.2f})")
 
 
+def ends(dates: Sequence[str]) -> tuple[str, ...]:
+    """The first and the last of sorted dates; one where they are the same."""
+    return tuple(dict.fromkeys((dates[0], dates[-1]))) if dates else ()
+
+
 def _values(row: Row, table: PaperTable, results: Sequence[Measured]) -> dict[str, Cell]:
     ours, run, printed = counts(row), of_row(row, table, results), row.accuracy
+    apart = difference(printed, run, table.training)
     network = row.ours if isinstance(row.ours, Network) else None
     transfers, norms, left_out = _added(ours)
     return {
@@ -144,7 +157,18 @@ def _values(row: Row, table: PaperTable, results: Sequence[Measured]) -> dict[st
         "train_std": spread(run.train) if run else None,
         "gap": run.gap if run else None,
         "seeds": len(run.test) if run else None,
+        "difference": apart.points if apart else None,
+        "difference_limit": apart.limit if apart else None,
+        "difference_verdict": apart.verdict if apart else None,
+        "run_parameters": run.parameters if run else None,
+        "run_macs": run.macs if run else None,
         "training": ", ".join(run.differences(table.training)) if run else None,
+        "augment": run.recipe.augment if run else None,
+        "seconds": run.seconds if run else None,
+        "devices": "; ".join(run.said("device")) if run else None,
+        "dates": " to ".join(ends(run.said("date"))) if run else None,
+        "versions": "; ".join(run.said("versions")) if run else None,
+        "records": " ".join(one.file for one in run.runs) if run else None,
         "repeats": row.repeats or None,
         "note": " ".join(_notes(row)) or None,
     }

@@ -8,6 +8,7 @@ from torchmg.plot.levels import hierarchy
 from torchmg.plot.picture import Picture, check_drawing
 from torchmg.plot.points import Point, draw_tradeoff
 from torchmg.plot.predictions import predictions
+from torchmg.plot.printed import paper
 from torchmg.plot.results import tradeoff
 from torchmg.plot.scaling import draw_scaling
 
@@ -19,6 +20,7 @@ __all__ = [
     "draw_scaling",
     "draw_tradeoff",
     "hierarchy",
+    "paper",
     "predictions",
     "tradeoff",
 ]

@@ -18,7 +18,10 @@ DISTANCES = (9, 26, 44, 64, 90)
 
 
 class Label(NamedTuple):
-    """Text for a place in data coordinates; `reach` is half the length of its error bar."""
+    """Text for a place in data coordinates; `reach` is half the length of its error bar.
+
+    Without text it is a point that no label shall cover.
+    """
 
     x: float
     y: float
@@ -32,7 +35,7 @@ def label_points(figure: "Figure", axes: "Axes", labels: Sequence[Label]) -> Non
     point = figure.dpi / 72  # in pixels
     markers = [_marker(axes, label, 5 * point) for label in labels]
     taken = list(markers)
-    for label, marker in zip(labels, markers, strict=True):
+    for label, marker in ((label, marker) for label, marker in zip(labels, markers, strict=True) if label.text):
         others = [box for box in taken if box is not marker]
         offset, box = _place(axes, label, others, point)
         taken.append(box)

@@ -64,7 +64,7 @@ def draw_tradeoff(
                 linewidth=1.2,
                 capsize=4,
             )
-        _scale(axes, points)
+        logarithmic(axes, points)
         front, edge = pareto(points), axes.get_xlim()[1]
         sizes, accuracies = [p.size for p in front], [p.accuracy for p in front]
         axes.step([*sizes, edge], [*accuracies, accuracies[-1]], where="post", color=PALE, lw=0.7, zorder=1)
@@ -95,8 +95,8 @@ def _table(points: Sequence[Point], title: str, size: Size) -> Table:
     return Table(["model", "family", size, "test_accuracy", "test_deviation"], rows, title)
 
 
-def _scale(axes: "Axes", points: Sequence[Point]) -> None:
-    """Leave room for labels at the sides, and do not blow up differences of a tenth of a percent."""
+def logarithmic(axes: "Axes", points: Sequence[Point]) -> None:
+    """Logarithmic sizes, with room for labels at the sides, and differences of a tenth of a percent not blown up."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")

@@ -80,8 +80,8 @@ def spectral_bound(matrix: Tensor, squarings: int = 8) -> Tensor:
     """A differentiable upper bound of the spectral norms of matrices (*, rows, columns), one for each.
 
     ||A||_2^(2^t) = ||(A^T A)^(2^(t-1))||_2 is at most the Frobenius norm of that power, so each squaring brings the
-    bound closer: it is too large by rank^(2^-(t+1)) at most, 0.8 % for rank 64 after the eight of the default. No
-    singular vectors, so it also has a gradient where singular values coincide.
+    bound closer: it is too large by rank^(2^-(t+1)) at most, a factor of 1.008 for rank 64 after the eight of the
+    default. No singular vectors, so it also has a gradient where singular values coincide.
     """
     matrix = at_least_single(matrix)
     # Norms of the powers overflow, so each is taken out and remembered with the power it has by then.
