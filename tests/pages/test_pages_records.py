@@ -15,7 +15,12 @@ from torchmg.paper import TABLES
 from torchmg.train.scores import score_of
 
 ROOT = Path(__file__).parents[2]
-RECORDS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "results").rglob("*.json"))
+RECORDS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "results").rglob("*.json")
+    if "recipe" in json.loads(path.read_text())
+)
+"""Of runs; those of searches and timings have no recipe."""
 NUMBER = re.compile(r"(?<![\d.])\d{1,3}\.\d{2}(?!\d)")
 
 

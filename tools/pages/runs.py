@@ -31,7 +31,7 @@ def short(tree: Tree) -> str:
         rows.append((one.recipe.data, model(one), *counted, *scores, None if printed is None else str(printed.test)))
     note = (
         "Means over seeds (standard deviation) after the last epoch, both splits in evaluation mode. Where fewer "
-        "epochs ran than were to run, such as `12 of 400`, the run was shortened and reproduces nothing that is printed."
+        "epochs ran than were to run, such as `12 of 400`, the run was shortened and reproduces nothing."
     )
     return Table(columns, rows, note=note).markdown() if rows else ""
 
