@@ -64,6 +64,13 @@ OF_PRESETS: Mapping[tuple[str, str], Mapping[str, Any]] = MappingProxyType(
 """(Model, preset) -> the defaults that are the preset's own."""
 
 
+OURS_ALONE = (
+    *("distill_from", "start_from", "cutmix", "mixup", "erase", "whiten", "zero_init"),
+    *("nesterov", "ema", "label_smoothing", "warmup_epochs"),
+)
+"""Settings that no paper's training has unless its table says so; where a run has one, its row says so."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What the runs of one recipe reached, one run for each seed."""
@@ -78,13 +85,16 @@ class Measured:
         """Mean train minus mean test accuracy."""
         return mean(self.train) - mean(self.test)
 
+    def ours_alone(self) -> list[str]:
+        """Those of `OURS_ALONE` that the recipe has."""
+        return [key for key in OURS_ALONE if getattr(self.recipe, key)]
+
     def differences(self, training: Mapping[str, Any]) -> list[str]:
         """What the recipe has otherwise than the paper, such as `12 of 400 epochs` and `lr 0.1`."""
         ours = asdict(self.recipe)
         without_effect = {"epochs", *(("milestones", "gamma") if self.recipe.schedule == "cosine" else ())}
         found = [f"{key} {ours[key]}" for key in training if key not in without_effect and ours[key] != training[key]]
-        # No paper of ours does either, so no table asks for it.
-        found += [f"{key} {ours[key]}" for key in ("distill_from", "start_from") if ours[key]]
+        found += [f"{key} {ours[key]}" for key in self.ours_alone() if key not in training]
         whole = training.get("epochs")
         if whole is None:
             return [f"{ours['epochs']} epochs", *found]
@@ -120,14 +130,17 @@ def load(folder: Path) -> list[Measured]:
 
 
 def of_row(row: Row, table: PaperTable, results: Sequence[Measured]) -> Measured | None:
-    """The results of the row's model: of several recipes the longest, then the nearest to the paper's."""
+    """The results of the row's model: of several recipes the longest, then the nearest to the paper's.
+
+    One with settings that no paper has comes last, however long it was trained.
+    """
     if not isinstance(row.ours, Network):
         return None
     ours = row.ours
     matching = [result for result in results if _same(result.recipe, ours)]
 
-    def merit(result: Measured) -> tuple[int, int]:
-        return result.recipe.epochs, -len(result.differences(table.training))
+    def merit(result: Measured) -> tuple[bool, int, int]:
+        return not result.ours_alone(), result.recipe.epochs, -len(result.differences(table.training))
 
     return max(matching, key=merit, default=None)
 
