@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from torchmg.bench.pages import PAGES, all_targets, checked
+from torchmg.study.search_page import search_tables
 from torchmg.train.recipe import BASES
 from torchmg.train.scores import score_of
 
@@ -205,6 +206,7 @@ def main() -> int:
         page = ROOT / "docs" / "papers" / f"{folder.parent.name}.md"
         begin = f"<!-- results/{folder.parent.name}/{folder.name}: written by tools/results.py -->"
         tables.append((page, begin, experiment(load_records(folder))))
+    tables += search_tables(ROOT)
     stale = 0
     for page, begin, fresh in tables:
         text = updated(page.read_text(), fresh, begin)
