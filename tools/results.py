@@ -17,6 +17,7 @@ from pathlib import Path
 from pages import figures, first_look, papers, parts, runs, timing, typed, values, zoo
 from pages.tree import Tree
 from torchmg.bench.pages import PAGES
+from torchmg.study.search_page import search_text
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS: Mapping[str, Callable[[Tree], str]] = {
@@ -32,6 +33,7 @@ RECORDS: Mapping[str, Callable[..., str]] = {
     "benchmarks/verify": timing.verified,
     "benchmarks/convert_zoo": zoo.converted,
     "benchmarks/convert_study": zoo.study,
+    "results/search/fashion_mnist": search_text,
 }
 """Name of a part and of the one record that it shows -> what writes it."""
 

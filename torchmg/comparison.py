@@ -116,9 +116,12 @@ def compare(
 
     Raises:
         UnknownNameError: an unknown model, or an option that none of them has.
+        UsageError: no seeds, or a recipe that holds training samples out: models are compared on test samples.
         InterruptedRunError: Ctrl-C; the message names the folder to continue in.
     """
     recipe = recipe or BASES["digits"]
+    if recipe.holdout:
+        raise UsageError(f"Models are compared on test samples; leave holdout={recipe.holdout} out.")
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1; got {seeds}.")
     entries = [find(name) for name in dict.fromkeys(models or COMPARISONS[SETS[recipe.data].task])]

@@ -82,8 +82,13 @@ def test_stability(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_defaults_are_the_functions() -> None:
-    from torchmg.cli.study import Features, Functions, Stability
-    from torchmg.study import stability, study_stability
+    from torchmg.cli.study import Features, Functions, Recipes, Stability
+    from torchmg.study import stability, study_recipe, study_stability
+
+    called = {"number": "candidates", "epochs": "first_epochs"}
+    for name, parameter in signature(study_recipe).parameters.items():
+        if name not in ("model", "options", "data_dir", "device"):
+            assert getattr(Recipes, called.get(name, name)) == parameter.default
 
     assert (Functions.models, Functions.channels) == (NETWORKS, CHANNELS)
     assert Features.group_sizes == GROUP_SIZES
@@ -103,6 +108,8 @@ def test_defaults_are_the_functions() -> None:
         ("features --model resnet18_cifar --group-sizes 5", "got 5"),
         ("stability", "at least one run folder"),
         ("stability r --bits 1", "got 1"),
+        ("recipe resnet20 --candidates 1", "got 1"),
+        ("recipe resnet20 --data camvid", "not for camvid"),
     ],
 )
 def test_bad_arguments(words: str, message: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import torchmg
 from torchmg import cli, hierarchy
-from torchmg.data.names import AUGMENTATIONS, DATASETS, OTHER_AUGMENTATIONS, SETS
+from torchmg.data.names import AUGMENTATIONS, DATASETS, OTHER_AUGMENTATIONS, SETS, holds_out
 from torchmg.errors import UnknownNameError, UsageError
 from torchmg.models import options, presets
 from torchmg.models.catalog import MODELS, select
@@ -27,6 +27,7 @@ from torchmg.train.recipe import BASES, Recipe, load_recipe, recipe, recipe_name
 
 def test_every_name_makes_its_recipe() -> None:
     papers = {"mgiad": ("cifar10", "cifar100", "fashion_mnist"), "pde": ("cifar10", "cifar100", "stl10")}
+    papers["modern"] = tuple(path.stem for path in (Path(__file__).parents[2] / "results" / "search").glob("*.json"))
     assert set(BASES) == set(DATASETS) | {f"{paper}_{name}" for paper, names in papers.items() for name in names}
     networks = {"pde_": [e for e in MODELS.values() if e.family in ("pde", "drnet")]}
     fitting = {
@@ -173,12 +174,18 @@ changes = st.builds(
 )
 
 
+of_pictures: dict[str, st.SearchStrategy[Any]] = dict.fromkeys(("cutmix", "mixup", "erase"), st.floats(0, 1))
+of_pictures |= {"flip_test": st.booleans(), "holdout": st.integers(0, 50_000)}
+starts = st.sampled_from([{}, {"start_from": "some folder/first.safetensors"}, {"zero_init": True, "whiten": True}])
+
+
 @st.composite
 def recipes(draw: st.DrawFn) -> Recipe:
     data = draw(st.sampled_from(list(DATASETS)))
     info = SETS[data]
     augment = draw(st.sampled_from(info.augmentations))
     cropped = augment == "scale_crop_flip" or "inception" in info.augmentations
+    start = {name: value for name, value in draw(starts).items() if name != "whiten" or holds_out(data)}
     return Recipe(
         model=draw(
             st.sampled_from([*(e.name for e in MODELS.values() if e.task == info.task), "some folder/net.py:make"])
@@ -197,13 +204,14 @@ def recipes(draw: st.DrawFn) -> Recipe:
         power=draw(positive),
         warmup_epochs=draw(positive),
         label_smoothing=draw(st.floats(0, 0.99)),
+        **({name: draw(values) for name, values in of_pictures.items()} if holds_out(data) else {}),
+        **start,
         time_smoothness=draw(positive | st.just(0.0)),
         limit=draw(positive | st.just(0.0)),
         distill_from=draw(st.sampled_from(["runs/of others/teacher", "some folder/net.py:trained"])),
         distill_weight=draw(st.floats(0, 1)),
         distill_temperature=draw(positive),
         distill_features=draw(positive | st.just(0.0)),
-        start_from=draw(st.sampled_from(["", "some folder/first.safetensors"])),
         augment=augment,  # pyright: ignore[reportArgumentType]
         crop=draw(st.integers(0, 1024)) if cropped else 0,
         damaged=draw(st.sampled_from(get_args(module.Damaged))),

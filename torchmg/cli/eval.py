@@ -37,6 +37,8 @@ class Arguments:
     """Samples at once (default: as many as suit the task)."""
     fast: bool = False
     """Evaluate the network optimised for inference on the CPU (torchmg.optimize): the same to rounding, in float32."""
+    flip: bool = False
+    """Also the score by the mean of the outputs for a picture and its mirror image, in a column of its own."""
     output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
 
 
@@ -47,10 +49,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(args: Arguments) -> int:
+    from torchmg.data.names import holds_out
     from torchmg.models.shipped import names
     from torchmg.tables import Table
     from torchmg.train.engine import pick_device
-    from torchmg.train.evaluate import evaluate
+    from torchmg.train.evaluate import Mirrored, evaluate
     from torchmg.train.folder import RunFolder
     from torchmg.train.model import data_for, model_for
     from torchmg.train.scores import SCORES, score_of
@@ -61,20 +64,28 @@ def _run(args: Arguments) -> int:
         )
     run = RunFolder.existing(args.run)
     recipe = run.recipe()
+    if args.flip and not holds_out(recipe.data):
+        raise UsageError(f"--flip is for labelled pictures in memory, not for {recipe.data}.")
     data = data_for(recipe, args.place.data_dir)
     model = model_for(recipe, data)
     run.read_weights(model)
     model, how = _placed(args, model, pick_device(args.place.device), recipe, data)
     splits: tuple[Literal["train", "test"], ...] = ("train", "test")
     found = {split: evaluate(model, data, split, **how) for split in splits}
+    mirrored = {split: evaluate(Mirrored(model), data, split, **how) for split in splits} if args.flip else {}
     rows = [
-        (split, len(getattr(data, split)), round(m.loss, 6), *(round(value, 4) for value in m.scores.values()))
+        (
+            *(recipe.scored_on if split == "test" else split, len(getattr(data, split)), round(m.loss, 6)),
+            *(round(value, 4) for value in m.scores.values()),
+            *(round(value, 4) for value in (mirrored[split].scores.values() if mirrored else ())),
+        )
         for split, m in found.items()
     ]
     title = f"{recipe.name}, {args.run}"
     labels = {score.key: score.label for score in SCORES.values()}
     shown = [labels.get(key, key) for key in found["test"].scores]
-    table = Table(["split", "samples", score_of(recipe.data).loss, *(f"{name} %" for name in shown)], rows, title)
+    columns = ["split", "samples", score_of(recipe.data).loss, *(f"{name} %" for name in shown)]
+    table = Table([*columns, *(f"{name} with mirror image %" for name in shown if mirrored)], rows, title)
     text, classes = str(table), {split: dict(m.classes) for split, m in found.items() if m.classes}
     if classes:
         each = [(name, *(found[split].classes.get(name) for split in splits)) for name in data.classes]
@@ -87,6 +98,10 @@ def _shipped(args: Arguments, name: str) -> int:
     from torchmg.models.catalog import find as find_model
     from torchmg.models.shipped import find
 
+    if args.flip:
+        raise UsageError(
+            "--flip is for runs; weights that ship are compared with their record, which has no such score."
+        )
     weights = find(find_model(str(args.run)).name, name)
     from torchmg.models.registry import create
     from torchmg.tables import Table

@@ -1,5 +1,6 @@
-"""`torchmg study`: whole experiments; those of the MGIC paper continue where they were stopped."""
+"""`torchmg study`: whole experiments; those that train continue where they were stopped."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import tyro
 
 from torchmg.cli.output import Output
 from torchmg.cli.place import Place
+from torchmg.models.options import ModelOptions
 from torchmg.tables import Table
 
 
@@ -99,10 +101,46 @@ class Stability:
     output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
 
 
+@dataclass(frozen=True)
+class Recipes:
+    """A search for the settings that train a model best, scored on training samples that are held out."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """A model of the catalogue for labelled pictures."""
+    data: str = "digits"
+    """Labelled pictures in memory, such as fashion_mnist or cifar10."""
+    options: Annotated[ModelOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=ModelOptions)
+    candidates: int = 27
+    """How many settings are tried; the first is the recipe of the data."""
+    first_epochs: int = 1
+    """Epochs of each candidate in the first round."""
+    keep: int = 3
+    """One of so many goes on to the next round, which has so many times the epochs."""
+    holdout: int | None = None
+    """Training samples to score by (default: 5,000, fewer of small sets)."""
+    subset: int = 0
+    """Train on so many samples only; 0: on all that are not held out."""
+    minutes: float = math.inf
+    """Stop and save after so many minutes; the same command with --out goes on."""
+    final: bool = False
+    """Train the winner on all training samples with seeds 0, 1 and 2, and score it on the test set."""
+    final_epochs: int | None = None
+    """Epochs of the winner (default: those of the recipe of the data)."""
+    seed: int = 0
+    """Of the list of candidates and of every run of the search."""
+    out: Path | None = None
+    """Folder of runs and record (default: a new one in runs); continues a stopped search."""
+    place: Annotated[Place, tyro.conf.OmitArgPrefixes] = field(default_factory=Place)
+    quiet: bool = False
+    """No progress."""
+    output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
+
+
 Kinds = (
     Annotated[Functions, tyro.conf.subcommand("functions")]
     | Annotated[Features, tyro.conf.subcommand("features")]
     | Annotated[Stability, tyro.conf.subcommand("stability")]
+    | Annotated[Recipes, tyro.conf.subcommand("recipe")]
 )
 
 
@@ -113,6 +151,8 @@ def main(arguments: Sequence[str]) -> int:
         table, data, folder, files = _functions(args)
     elif isinstance(args, Features):
         table, data, folder, files = _features(args)
+    elif isinstance(args, Recipes):
+        return _recipe(args)
     else:
         table, data, folder, files = _stability(args)
     args.output.give(table, data, folder=str(folder), files=[str(file) for file in files])
@@ -161,6 +201,38 @@ def _features(args: Features) -> _Found:
     )
     files = [file for picture in study.pictures for file in picture.files]
     return study.table(), study.table(), study.folder, [*files, study.folder / "features.csv"]
+
+
+def _recipe(args: Recipes) -> int:
+    from torchmg.study import study_recipe
+
+    study = study_recipe(
+        args.model,
+        args.data,
+        options=args.options,
+        number=args.candidates,
+        epochs=args.first_epochs,
+        keep=args.keep,
+        holdout=args.holdout,
+        subset=args.subset,
+        final_epochs=args.final_epochs,
+        final=args.final,
+        seed=args.seed,
+        minutes=args.minutes,
+        out=args.out,
+        data_dir=args.place.data_dir,
+        device=args.place.device,
+        quiet=args.quiet,
+    )
+    lines = [str(study.table()), "", "The winner, on all training samples and scored on the test set:", ""]
+    lines.append(study.winner.command())
+    if study.final:
+        lines += ["", str(study.final_table())]
+    lines += ["", str(study.folder / "search.json")]
+    finals = [dict(record) for record in study.final]
+    more = {"folder": str(study.folder), "command": study.winner.command(), "final": finals}
+    args.output.give_text("\n".join(lines), study.data(), **more)
+    return 0
 
 
 def _stability(args: Stability) -> _Found:

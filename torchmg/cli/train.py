@@ -56,13 +56,14 @@ def main(arguments: Sequence[str]) -> int:
         quiet=args.quiet,
     )
     record, score = run.record, score_of(args.recipe.data)
-    reached = (score.of(record, "train"), score.of(record, "test"))
+    held = args.recipe.scored_on
+    reached = (score.of(record, "train"), score.of(record, held))
     if args.json:
         print(json.dumps(record, indent=2))
     else:
         print(
             f"{args.recipe.name}  parameters {record['parameters']:,}  MACs {record['macs']:,}  "
-            f"train {reached[0]:.2f} %  test {reached[1]:.2f} %  {record['seconds']:.0f} s\n"
+            f"train {reached[0]:.2f} %  {held} {reached[1]:.2f} %  {record['seconds']:.0f} s\n"
             f"{run.folder}"
         )
     return 0

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from torchmg.data.files import Source, damaged, find, md5, read_bytes, warn_if_not_published
+from torchmg.data.holdout import hold_out
 from torchmg.data.images import ImageSet, ImageSplit
 from torchmg.data.pickles import read_pickle
 from torchmg.data.rawarray import RawArray, RefusedError
@@ -87,20 +88,23 @@ CIFAR100 = CifarLayout(
 """The hundred classes; the twenty coarse ones that the files hold too are not read."""
 
 
-def load_cifar10(data_dir: str | Path | None = None, *, download: bool = True) -> ImageSet:
+def load_cifar10(data_dir: str | Path | None = None, *, download: bool = True, holdout: int = 0) -> ImageSet:
     """CIFAR-10; as `load_cifar`."""
-    return load_cifar(data_dir, download=download, layout=CIFAR10)
+    return load_cifar(data_dir, download=download, layout=CIFAR10, holdout=holdout)
 
 
-def load_cifar100(data_dir: str | Path | None = None, *, download: bool = True) -> ImageSet:
+def load_cifar100(data_dir: str | Path | None = None, *, download: bool = True, holdout: int = 0) -> ImageSet:
     """CIFAR-100; as `load_cifar`."""
-    return load_cifar(data_dir, download=download, layout=CIFAR100)
+    return load_cifar(data_dir, download=download, layout=CIFAR100, holdout=holdout)
 
 
-def load_cifar(data_dir: str | Path | None = None, *, download: bool = True, layout: CifarLayout = CIFAR10) -> ImageSet:
+def load_cifar(
+    data_dir: str | Path | None = None, *, download: bool = True, layout: CifarLayout = CIFAR10, holdout: int = 0
+) -> ImageSet:
     """Read a data set of the CIFAR family from `data_dir` (`./data` when None); images are (N, 3, 32, 32).
 
-    The pickles are read as data (see `torchmg.data.pickles`): a file made to run code is refused.
+    The pickles are read as data (see `torchmg.data.pickles`): a file made to run code is refused. With `holdout` the
+    files for testing are not opened, and so many training samples stand in for them (`hold_out`).
 
     Raises:
         DataError: A file is absent and cannot be downloaded, is damaged, or asks for more than data.
@@ -108,7 +112,7 @@ def load_cifar(data_dir: str | Path | None = None, *, download: bool = True, lay
     Warns:
         DataWarning: Sound files that are not the published ones, byte for byte.
     """
-    files = (*layout.train, *layout.test)
+    files = layout.train if holdout else (*layout.train, *layout.test)
     paths = find(layout.source, data_dir, [(file.name,) for file in files], download)
     parts: list[tuple[NDArray[np.uint8], NDArray[np.int64]]] = []
     others: list[str] = []
@@ -121,7 +125,10 @@ def load_cifar(data_dir: str | Path | None = None, *, download: bool = True, lay
         others += [] if md5(data) == file.md5 else [path.name]
     warn_if_not_published(layout.source, paths[0].parent, others)
     cut = len(layout.train)
-    return ImageSet(layout.name, layout.classes, _join(parts[:cut], layout), _join(parts[cut:], layout))
+    train = _join(parts[:cut], layout)
+    if holdout:
+        return hold_out(layout.name, layout.classes, train, holdout)
+    return ImageSet(layout.name, layout.classes, train, _join(parts[cut:], layout))
 
 
 def parse_batch(data: bytes, file: CifarFile, layout: CifarLayout) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from torchmg.data.holdout import hold_out
 from torchmg.data.images import ImageSet, ImageSplit
 from torchmg.errors import MissingExtraError
 
@@ -13,12 +14,13 @@ SPLIT_SEED = 0
 TEST_SHARE = 0.2
 
 
-def load_digits() -> ImageSet:
+def load_digits(*, holdout: int = 0) -> ImageSet:
     """1,797 digits (Alpaydin and Kaynak 1998), images (N, 1, 16, 16), four fifths for training.
 
     The originals are 8 x 8 in 17 grey levels; they are doubled so that three grids fit into a picture. The split
     is the same for everyone, always, and keeps the share of every class. The same people wrote the training and
-    the test digits, which makes the test kinder than one on new handwriting.
+    the test digits, which makes the test kinder than one on new handwriting. With `holdout` so many training digits
+    stand in for the test digits (`hold_out`).
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -31,12 +33,10 @@ def load_digits() -> ImageSet:
     images = torch.from_numpy(upsample(np.asarray(pixels).astype(np.int64).reshape(-1, 8, 8)))[:, None]
     targets = torch.from_numpy(np.asarray(labels).astype(np.int64))
     train, test = (torch.tensor(part) for part in stratify(targets.tolist(), SPLIT_SEED, TEST_SHARE))
-    return ImageSet(
-        "digits",
-        tuple("0123456789"),
-        ImageSplit(images[train], targets[train]),
-        ImageSplit(images[test], targets[test]),
-    )
+    samples, names = ImageSplit(images[train], targets[train]), tuple("0123456789")
+    if holdout:
+        return hold_out("digits", names, samples, holdout)
+    return ImageSet("digits", names, samples, ImageSplit(images[test], targets[test]))
 
 
 def upsample(images: NDArray[np.int64]) -> NDArray[np.uint8]:

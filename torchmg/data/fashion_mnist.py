@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from torchmg.data.files import Source, damaged, find, md5, read_bytes, warn_if_not_published
+from torchmg.data.holdout import hold_out
 from torchmg.data.idx import gunzip, idx_size, parse_idx
 from torchmg.data.images import ImageSet, ImageSplit
 
@@ -82,11 +83,12 @@ FASHION_MNIST = IdxLayout(
 
 
 def load_idx(
-    data_dir: str | Path | None = None, *, download: bool = True, layout: IdxLayout = FASHION_MNIST
+    data_dir: str | Path | None = None, *, download: bool = True, layout: IdxLayout = FASHION_MNIST, holdout: int = 0
 ) -> ImageSet:
     """Read a data set of IDX files from `data_dir` (`./data` when None); images are (N, 1, H, W).
 
-    A packed file is preferred to an unpacked one, because its md5 is published.
+    A packed file is preferred to an unpacked one, because its md5 is published. With `holdout` the files for testing
+    are not opened, and so many training samples stand in for them (`hold_out`).
 
     Raises:
         DataError: A file is absent and cannot be downloaded, or is damaged.
@@ -94,7 +96,7 @@ def load_idx(
     Warns:
         DataWarning: Sound files that are not the published ones, byte for byte.
     """
-    files = (*layout.train, *layout.test)
+    files = layout.train if holdout else (*layout.train, *layout.test)
     paths = find(layout.source, data_dir, [(f"{file.name}.gz", file.name) for file in files], download)
     arrays: list[NDArray[np.uint8]] = []
     others: list[str] = []
@@ -103,8 +105,10 @@ def load_idx(
         arrays.append(array)
         others += [] if genuine else [path.name]
     warn_if_not_published(layout.source, paths[0].parent, others)
-    train, test = _split(arrays[0], arrays[1]), _split(arrays[2], arrays[3])
-    return ImageSet(layout.name, layout.classes, train, test)
+    train = _split(*arrays[:2])
+    if holdout:
+        return hold_out(layout.name, layout.classes, train, holdout)
+    return ImageSet(layout.name, layout.classes, train, _split(*arrays[2:]))
 
 
 def _read(file: IdxFile, path: Path, layout: IdxLayout) -> tuple[NDArray[np.uint8], bool]:

@@ -132,3 +132,8 @@ SETS: Final[dict[str, SetInfo]] = {
 
 DATASETS: Final[dict[str, str]] = {name: info.text for name, info in SETS.items()}
 """Name -> description."""
+
+
+def holds_out(data: str) -> bool:
+    """Whether a set is of labelled pictures in memory: those can be held out, mixed, mirrored and whitened."""
+    return SETS[data].augmentations == PICTURE_AUGMENTATIONS

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from torchmg.errors import UsageError
 
-_ORDER, CROPS, POLICY = 0, 1, 2
-"""The purposes that random numbers serve, each with a stream of its own: order, crops and flips, policies."""
+_ORDER, CROPS, POLICY, BOXES, BLENDS = 0, 1, 2, 3, 4
+"""The purposes that random numbers serve, each with a stream of its own: order, crops and flips, policies, boxes that
+are pasted or erased, shares of blended samples."""
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> Tensor:
@@ -38,13 +39,30 @@ def draws(seed: int, epoch: int, size: int, high: int | Sequence[int], columns: 
         size: How many samples.
         high: Values are 0..high-1; one bound for all columns or one for each.
         columns: How many numbers a sample needs.
-        stream: CROPS or POLICY; their numbers are independent of each other.
+        stream: CROPS, POLICY or BOXES; their numbers are independent of each other.
 
     Raises:
         UsageError: A seed outside 0..2**64-1 or an epoch outside 0..2**32-1.
     """
     bounds = np.broadcast_to(np.asarray(high, np.int64), (columns,))
     return torch.from_numpy(_stream(seed, epoch, stream).randint(0, bounds, (size, columns), np.int64))
+
+
+def shares(seed: int, epoch: int, size: int, alpha: float) -> Tensor:
+    """Numbers in [0, 1] for the blends of an epoch, drawn from Beta(alpha, alpha): float64 (size,), on the CPU.
+
+    Number i belongs to sample i, as in `draws`.
+
+    Args:
+        seed: Of the run.
+        epoch: From 0.
+        size: How many samples.
+        alpha: Above 0; 1 is uniform, and the smaller it is the more numbers lie near 0 and 1.
+
+    Raises:
+        UsageError: A seed outside 0..2**64-1 or an epoch outside 0..2**32-1.
+    """
+    return torch.from_numpy(_stream(seed, epoch, BLENDS).beta(alpha, alpha, size))
 
 
 def order_hash(previous: str, indices: Tensor) -> str:

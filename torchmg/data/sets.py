@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from torchmg.data.names import DATASETS
-from torchmg.errors import UnknownNameError, did_you_mean
+from torchmg.data.names import DATASETS, holds_out
+from torchmg.errors import UnknownNameError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from torchmg.data.samples import DataSet
@@ -24,6 +24,7 @@ def load(
     download: bool = True,
     side: int = 224,
     damaged: Literal["raise", "skip"] = "raise",
+    holdout: int = 0,
 ) -> "DataSet":
     """A data set, whole in memory.
 
@@ -34,9 +35,12 @@ def load(
         side: Of picture folders, the side of the squares that pictures are brought to.
         damaged: Of picture folders, what becomes of a picture that cannot be decoded: an error that names it, or a
             warning, and the next one in its place.
+        holdout: Of labelled pictures in memory, how many training samples take the place of the test samples
+            (`torchmg.data.holdout`); files with test samples are then not opened.
 
     Raises:
         UnknownNameError: No such data set.
+        UsageError: Samples held out of a set that is not of labelled pictures in memory, or too many.
         DataError: A file is absent and cannot be downloaded, or is damaged.
         MissingExtraError: The digits without scikit-learn.
 
@@ -45,7 +49,10 @@ def load(
     """
     if name not in DATASETS:
         raise UnknownNameError(f"Unknown data set '{name}'.{did_you_mean(name, DATASETS)}")
-    key = (name, data_dir, side, damaged)
+    if holdout and not holds_out(name):
+        able = ", ".join(name for name in DATASETS if holds_out(name))
+        raise UsageError(f"holdout is for labelled pictures in memory ({able}); {name} is none of them.")
+    key = (name, data_dir, side, damaged, holdout)
     if _kept is None:
         return _read(*key, download)
     if key not in _kept:
@@ -64,13 +71,15 @@ def loaded_once() -> Iterator[None]:
         _kept = before
 
 
-def _read(name: str, data_dir: str | Path | None, side: int, damaged: str, download: bool) -> "DataSet":
+def _read(name: str, data_dir: str | Path | None, side: int, damaged: str, holdout: int, download: bool) -> "DataSet":
     module, function = _READERS[name]
     reader = getattr(import_module(f"torchmg.data.{module}"), function)
     if name in _PUBLISHED:
-        return reader(data_dir, download=download)
+        return reader(data_dir, download=download, holdout=holdout)
     if name in _FOLDERS:
         return reader(data_dir, side=side, damaged=damaged)
+    if name == "digits":
+        return reader(holdout=holdout)
     return reader() if name in _MADE else reader(data_dir)
 
 

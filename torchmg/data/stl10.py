@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from torchmg.data.files import Source, damaged, find, md5, read_bytes, warn_if_not_published
+from torchmg.data.holdout import hold_out
 from torchmg.data.images import ImageSet, ImageSplit
 
 
@@ -65,12 +66,15 @@ STL10 = StlLayout(
 """The 5,000 pictures to train on and the 8,000 to test on; neither the 100,000 unlabelled ones nor the ten folds."""
 
 
-def load_stl10(data_dir: str | Path | None = None, *, download: bool = True, layout: StlLayout = STL10) -> ImageSet:
+def load_stl10(
+    data_dir: str | Path | None = None, *, download: bool = True, layout: StlLayout = STL10, holdout: int = 0
+) -> ImageSet:
     """Read STL-10 from `data_dir` (`./data` when None); images are (N, 3, 96, 96), labels 0..9.
 
     The files count classes from 1 and hold pictures column by column, as MATLAB does: both are undone here. The public
     has them in one archive together with the unlabelled pictures, so a download takes 2.6 GB, needs 6 GB of disk while
-    it is unpacked and leaves 360 MB.
+    it is unpacked and leaves 360 MB. With `holdout` the files for testing are not opened, and so many training samples
+    stand in for them (`hold_out`).
 
     Raises:
         DataError: A file is absent and cannot be downloaded, or is damaged.
@@ -78,7 +82,7 @@ def load_stl10(data_dir: str | Path | None = None, *, download: bool = True, lay
     Warns:
         DataWarning: Sound files that are not the published ones, byte for byte.
     """
-    files = (*layout.train, *layout.test)
+    files = layout.train if holdout else (*layout.train, *layout.test)
     paths = find(layout.source, data_dir, [(file.name,) for file in files], download)
     arrays: list[Tensor] = []
     others: list[str] = []
@@ -90,8 +94,10 @@ def load_stl10(data_dir: str | Path | None = None, *, download: bool = True, lay
             raise damaged(path, str(error), layout.source) from None
         others += [] if md5(data) == file.md5 else [path.name]
     warn_if_not_published(layout.source, paths[0].parent, others)
-    train, test = (ImageSplit(*arrays[i : i + 2]) for i in (0, 2))
-    return ImageSet(layout.name, layout.classes, train, test)
+    train = ImageSplit(*arrays[:2])
+    if holdout:
+        return hold_out(layout.name, layout.classes, train, holdout)
+    return ImageSet(layout.name, layout.classes, train, ImageSplit(*arrays[2:]))
 
 
 def parse_array(data: bytes, file: StlFile, classes: int) -> NDArray[np.uint8] | NDArray[np.int64]:

@@ -81,6 +81,10 @@ class ResidualBlock(nn.Module):
                 y = F.relu(y) if number < self.count else y
         return skip + y if self.act_order == "pre" else F.relu(skip + y)
 
+    def last_norms(self) -> list[nn.Module]:
+        """For `torchmg.nn.norm.zero_last_norms`; with the order `pre` there is none behind the last convolution."""
+        return [getattr(self, f"norm{self.count}")] if self.act_order == "post" else []
+
     def extra_repr(self) -> str:
         """The order, where it is not the default."""
         return "" if self.act_order == "post" else f"act_order={self.act_order}"

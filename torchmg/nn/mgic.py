@@ -1,9 +1,9 @@
 """The multigrid-in-channels block: hierarchy + transfers + relaxations + cycle."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
-from typing import NamedTuple, TypedDict, get_args
+from typing import NamedTuple, TypedDict, cast, get_args
 
 from torch import Tensor, nn
 
@@ -30,7 +30,7 @@ from torchmg.nn.coupling import as_builder
 from torchmg.nn.cycle import fas_cycle
 from torchmg.nn.norm import NORMS, all_uses, later_uses
 from torchmg.nn.recompute import Around, again, at_once
-from torchmg.nn.relax import RELAXATIONS, Bottleneck, RelaxationFactory, RelaxationName
+from torchmg.nn.relax import RELAXATIONS, Bottleneck, RelaxationFactory, RelaxationName, Residual
 from torchmg.nn.transfer import Prolongation, Restriction, TransferGroups, TransferInit, TransferWeights
 
 
@@ -216,6 +216,18 @@ class MGICBlock(nn.Module):
         for level in range(coarsest):
             for role in ("restrict", "prolong"):
                 yield from (Part(path, role, level) for path in (f"{role}.{level}", f"{role}_again.{level}"))
+
+    def last_norms(self) -> Iterator[nn.Module]:
+        """For `zero_last_norms`: of what is added on the finest level, the correction and the relaxations' residuals.
+
+        Coarser levels keep theirs: behind a scale of 0 that is behind another, gradients are products of small numbers,
+        and a coarse level that leaves alone what it is given has nothing to prolong.
+        """
+        for prolong in self.prolong[:1]:
+            yield cast(Prolongation, prolong).norm
+        for relax in chain(self.relax[:1], *cast(Iterable[nn.ModuleList], self.relax_again[:1])):
+            if isinstance(relax, Residual | Bottleneck):
+                yield from relax.last_norms()
 
     def costs(self) -> list[LevelCost]:
         """What each level really has, finest first; a tensor that P shares with R is counted at R."""

@@ -51,6 +51,28 @@ def later_uses(modules: nn.ModuleList, uses: Sequence[int]) -> nn.ModuleList:
     )
 
 
+def zero_last_norms(model: nn.Module) -> int:
+    """Set the scale of the last norm of every residual and correction to 0, in place; how many norms these are.
+
+    Modules say which norms those are (`last_norms`), for themselves and what is in them. What they add is then zero at
+    first, and grows as its norm's scale does (Goyal et al. 2017, section 5.1).
+    """
+    found: list[nn.Module] = []
+
+    def look(module: nn.Module) -> None:
+        if (last := getattr(module, "last_norms", None)) is not None:
+            found.extend(last())
+            return
+        for child in module.children():
+            look(child)
+
+    look(model)
+    scales = [scale for norm in found if isinstance(scale := getattr(norm, "weight", None), nn.Parameter)]
+    for scale in scales:
+        nn.init.zeros_(scale)
+    return len(scales)
+
+
 def all_uses(modules: nn.ModuleList, later: nn.ModuleList) -> list[Iterable[Callable[..., Any]]]:
     """Each module as it is at each of its uses, in order; `later` is what `later_uses` made."""
     return [

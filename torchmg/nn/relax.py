@@ -49,6 +49,10 @@ class Residual(nn.Module):
         y = conv_norm_later(self.conv1, self.norm1, x, act=True)
         return conv_norm(self.conv2, self.norm2, y, act=True, add=x)
 
+    def last_norms(self) -> list[nn.Module]:
+        """For `zero_last_norms`."""
+        return [self.norm2]
+
 
 class Bottleneck(nn.Module):
     """The post-activation bottleneck: y = ReLU(x + N3(K3 ReLU(N2(K2 ReLU(N1(K1 x)))))); K2 is k x k, the others 1x1.
@@ -85,6 +89,10 @@ class Bottleneck(nn.Module):
         y = conv_norm_later(self.conv1, self.norm1, x, act=True)
         y = conv_norm_later(self.conv2, self.norm2, y, act=True)
         return conv_norm(self.conv3, self.norm3, y, act=True, add=x)
+
+    def last_norms(self) -> list[nn.Module]:
+        """For `zero_last_norms`."""
+        return [self.norm3]
 
     @classmethod
     def middle_width(cls, channels: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise, repeat
-from typing import get_args
+from typing import cast, get_args
 
 from torch import Tensor, nn
 
@@ -186,6 +186,14 @@ class SiC(nn.Module):
         for level in range(coarsest):
             for name, role in (("restrict", "restrict"), ("project", "restrict"), ("prolong", "prolong")):
                 yield from (Part(path, role, level) for path in (f"{name}.{level}", f"{name}_again.{level}"))
+
+    def last_norms(self) -> Iterator[nn.Module]:
+        """For `zero_last_norms`: that of the finest level's correction, the only one that keeps all coarser ones out.
+
+        Where a ReLU follows it there is none: scale 0 would have no gradient.
+        """
+        for prolong in () if self.correction_act else self.prolong[:1]:
+            yield cast(Prolongation, prolong).norm
 
     def costs(self) -> list[LevelCost]:
         """What each level costs in closed form, finest first; equals the counted tensors and MACs."""

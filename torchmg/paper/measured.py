@@ -122,16 +122,17 @@ class Measured:
         """Whether it had fewer samples, or fewer epochs than the paper's (our recipe's where those are unknown)."""
         return self.recipe.epochs < training.get("epochs", BASES[self.recipe.data].epochs) or self.recipe.subset > 0
 
+    def ours_alone(self) -> list[str]:
+        """Settings that it has and of which papers say nothing, see `UNNAMED`."""
+        ours, plain = asdict(self.recipe), asdict(Recipe())
+        return [f.name for f in fields(Recipe) if f.name not in UNNAMED and ours[f.name] != plain[f.name]]
+
     def differences(self, training: Mapping[str, Any]) -> list[str]:
         """What the recipe has otherwise than the paper, such as `12 of 400 epochs` and `lr 0.1`."""
-        ours, plain = asdict(self.recipe), asdict(Recipe())
+        ours = asdict(self.recipe)
         without_effect = {"epochs", *(() if self.recipe.schedule == "step" else ("milestones", "gamma"))}
-        keys = [*training, *(f.name for f in fields(Recipe) if f.name not in {*UNNAMED, *training})]
-        found = [
-            f"{key} {ours[key]}"
-            for key in keys
-            if key not in without_effect and ours[key] != {**plain, **training}[key]
-        ]
+        found = [f"{key} {ours[key]}" for key in training if key not in without_effect and ours[key] != training[key]]
+        found += [f"{key} {ours[key]}" for key in self.ours_alone() if key not in training]
         whole = training.get("epochs")
         if whole is None:
             return [f"{ours['epochs']} epochs", *found]
@@ -184,7 +185,7 @@ def _run(seed: int, file: str, record: Mapping[str, Any]) -> Run:
 
 
 def of_row(row: Row, table: PaperTable, results: Sequence[Measured]) -> Measured | None:
-    """The results of the row's model, full runs before shortened ones.
+    """The results of the row's model, full runs before shortened ones, and settings that no paper has last.
 
     Of several recipes it is one of the paper's length or more, else the longest; of several such the nearest to the
     paper's, then that with most seeds.
@@ -194,9 +195,11 @@ def of_row(row: Row, table: PaperTable, results: Sequence[Measured]) -> Measured
     ours = row.ours
     matching = [result for result in results if _same(result.recipe, ours)]
 
-    def merit(result: Measured) -> tuple[bool, int, int, int]:
+    def merit(result: Measured) -> tuple[bool, bool, int, int, int]:
         epochs, whole = result.recipe.epochs, table.training.get("epochs", result.recipe.epochs)
-        return not result.recipe.subset, min(epochs, whole), -len(result.differences(table.training)), len(result.test)
+        near = -len(result.differences(table.training))
+        plain = not set(result.ours_alone()) - set(table.training)
+        return plain, not result.recipe.subset, min(epochs, whole), near, len(result.test)
 
     return max(matching, key=merit, default=None)
 

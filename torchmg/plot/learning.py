@@ -66,8 +66,8 @@ def curves(runs: Sequence[str | Path], stem: str | Path = "curves") -> Picture:
     Raises:
         CheckpointError: not a run folder, no run with a finished epoch, or a damaged log or record.
         MissingExtraError: matplotlib is not installed.
-        UsageError: no runs were named, or runs that are scored differently; the files cannot be written, or would
-            replace another table.
+        UsageError: no runs were named, or runs that are scored differently or on held-out samples; the files cannot be
+            written, or would replace another table.
     """
     courses, early = _courses(runs)
     score = courses[0].score
@@ -96,6 +96,8 @@ def _courses(paths: Sequence[str | Path]) -> tuple[list[Course], list[str]]:
         raise UsageError("Name at least one run folder, or a folder of them such as runs.")
     for run in run_folders(paths):
         recipe = run.recipe()
+        if recipe.holdout:
+            raise UsageError(f"{run.path} was scored on held-out training samples, not on test samples. Leave it out.")
         score = score_of(recipe.data)
         rows = read_log(run, score)
         if not rows:

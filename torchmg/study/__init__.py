@@ -2,6 +2,16 @@
 
 from torchmg.study.features import FeatureStudy, study_features
 from torchmg.study.functions import FunctionStudy, study_functions
+from torchmg.study.recipe import RecipeStudy, study_recipe
 from torchmg.study.stability import StabilityStudy, study_stability
 
-__all__ = ["FeatureStudy", "FunctionStudy", "StabilityStudy", "study_features", "study_functions", "study_stability"]
+__all__ = [
+    "FeatureStudy",
+    "FunctionStudy",
+    "RecipeStudy",
+    "StabilityStudy",
+    "study_features",
+    "study_functions",
+    "study_recipe",
+    "study_stability",
+]

@@ -1,5 +1,6 @@
 """The runs of a study: each in its own folder, finished ones not again, one line of progress for all."""
 
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,24 +49,47 @@ def train_all(
     records = {}
     with RunsLine(len(recipes), quiet) as line, loaded_once():
         for name, recipe in recipes.items():
-            line.begin(name)
-            try:
-                run = fit(
-                    recipe,
-                    folder=out / name,
-                    data_dir=data_dir,
-                    device=device,
-                    checkpoint_seconds=CHECKPOINT_SECONDS,
-                    quiet=True,
-                )
-            except (InterruptedRunError, KeyboardInterrupt) as error:
-                raise InterruptedRunError(
-                    f"Stopped in {name}, {len(records)} of {len(recipes)} runs are finished, all saved in {out}. "
-                    f"Continue: the same command with --out {shlex.quote(str(out))}"
-                ) from error
-            records[name] = run.record
-            line.finished()
+            records[name] = train_one(name, recipe, out, line, data_dir=data_dir, device=device)
     return records
+
+
+def train_one(
+    name: str,
+    recipe: Recipe,
+    out: Path,
+    line: "RunsLine",
+    *,
+    data_dir: str | Path | None,
+    device: str,
+    deadline: float = math.inf,
+) -> dict[str, Any]:
+    """One run of a study, in `out / name`; its record.
+
+    Args:
+        name: of the folder.
+        recipe: what to train in it.
+        out: the study's folder.
+        line: counts the runs.
+        data_dir: as in `torchmg.fit`.
+        device: as in `torchmg.fit`.
+        deadline: as in `torchmg.fit`.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or the deadline; the message names the folder to continue in.
+        ResumeError: the folder holds a run of another recipe.
+        DivergedError: the loss stopped being finite.
+    """
+    line.begin(name)
+    how: dict[str, Any] = {"data_dir": data_dir, "device": device, "deadline": deadline}
+    try:
+        run = fit(recipe, folder=out / name, checkpoint_seconds=CHECKPOINT_SECONDS, quiet=True, **how)
+    except (InterruptedRunError, KeyboardInterrupt) as error:
+        raise InterruptedRunError(
+            f"Stopped in {name}, {line.done} of {line.total} runs are finished, all saved in {out}. "
+            f"Continue: the same command with --out {shlex.quote(str(out))}"
+        ) from error
+    line.finished()
+    return run.record
 
 
 class RunsLine(Line):
@@ -74,7 +98,7 @@ class RunsLine(Line):
     def __init__(self, total: int, quiet: bool) -> None:
         super().__init__(quiet)
         self._task = self._live.add_task("", total=total)
-        self._total, self._done, self._name = total, 0, ""
+        self.total, self.done, self._name = total, 0, ""
 
     def begin(self, name: str) -> None:
         """Show which run is being trained."""
@@ -83,7 +107,7 @@ class RunsLine(Line):
 
     def finished(self) -> None:
         """Count one more."""
-        self._done += 1
+        self.done += 1
         self._live.advance(self._task)
-        if self._live.disable and (self.due() or self._done == self._total):
-            self.say(f"{self._done} of {self._total} runs, last {self._name}")
+        if self._live.disable and (self.due() or self.done == self.total):
+            self.say(f"{self.done} of {self.total} runs, last {self._name}")

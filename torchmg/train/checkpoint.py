@@ -67,18 +67,18 @@ class Progress:
         """Take in what steps measured."""
         self.sums = [old + new for old, new in zip(self.sums or [0.0] * len(sums), sums, strict=True)]
 
-    def close_epoch(self, rate: float, train: Metrics, test: Metrics) -> dict[str, Any]:
+    def close_epoch(self, rate: float, train: Metrics, test: Metrics, scored_on: str = "test") -> dict[str, Any]:
         """Append the finished epoch to the history and start the next; returns its row.
 
         Losses are means (the training loss with label smoothing and distillation, if any), scores percent. Training
-        numbers are running means over augmented samples while the weights change.
+        numbers are running means over augmented samples while the weights change. `scored_on` names the others.
         """
         row = {
             "epoch": self.epoch + 1,
             "step": self.step,
             "lr": rate,
             **train.values("train"),
-            **test.values("test"),
+            **test.values(scored_on),
             "seconds": round(self.seconds, 3),
         }
         self.history.append(row)

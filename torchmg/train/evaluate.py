@@ -13,7 +13,23 @@ from torchmg.hierarchy import check_choice
 from torchmg.train.settings import Precision
 from torchmg.train.tasks import Metrics, Task, task_of
 
-__all__ = ["Metrics", "autocast", "evaluate", "evaluate_batches"]
+__all__ = ["Metrics", "Mirrored", "autocast", "evaluate", "evaluate_batches"]
+
+
+class Mirrored(nn.Module):
+    """The mean of a network's outputs for pictures and for their mirror images, left to right.
+
+    Args:
+        network: maps pictures (batch, C, H, W) to outputs that may be averaged, such as logits.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean, of the shape of the network's outputs."""
+        return (self.network(x) + self.network(x.flip(-1))) / 2
 
 
 def evaluate(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from torchmg.counting.report import count
 from torchmg.data.batches import Batches
@@ -25,14 +26,14 @@ from torchmg.train.average import Average
 from torchmg.train.checkpoint import Trained
 from torchmg.train.engine import engine, pick_device
 from torchmg.train.environment import environment
-from torchmg.train.evaluate import evaluate_batches
+from torchmg.train.evaluate import Mirrored, evaluate_batches
 from torchmg.train.folder import RunFolder
 from torchmg.train.interrupt import InterruptRequest
 from torchmg.train.keeper import Keeper
 from torchmg.train.launch import launch, launched
 from torchmg.train.layout import pick_layout
 from torchmg.train.logs import Logs, check_loggers
-from torchmg.train.model import compile_in_place, data_for, model_for, placed, preparation_for
+from torchmg.train.model import begin, compile_in_place, data_for, model_for, placed, preparation_for
 from torchmg.train.progress import ProgressLine
 from torchmg.train.ranks import Ranks
 from torchmg.train.recipe import Recipe
@@ -40,7 +41,6 @@ from torchmg.train.resume import resume
 from torchmg.train.schedule import learning_rate, sgd
 from torchmg.train.scores import score_of
 from torchmg.train.settings import LoggerName
-from torchmg.train.start import start_from
 from torchmg.train.step import Step
 from torchmg.train.tasks import Metrics, task_of
 from torchmg.train.teacher import Imitation, check_pair, teacher_for
@@ -145,7 +145,7 @@ def _train(
     model = model_for(recipe, data)
     # a run that has begun has its weights in its checkpoint
     fresh = named is None or not RunFolder(named).saved
-    start = start_from(model, recipe.start_from) if recipe.start_from and fresh else ""
+    start = begin(model, recipe, data) if fresh else ""
     costs = count(model, data.shape)
     if teacher:
         check_pair(model, teacher, recipe, data.shape)
@@ -184,9 +184,9 @@ def _train(
     if ranks.rank and not at.step:
         torch.manual_seed(recipe.seed + 1_000_003 * ranks.rank)  # models that draw numbers draw others elsewhere
 
-    def measured(batches: Batches) -> Metrics:
+    def measured(batches: Batches, network: nn.Module = tested) -> Metrics:
         ranks.share(tested)
-        return evaluate_batches(tested, batches, task, recipe.precision, ranks.sum)
+        return evaluate_batches(network, batches, task, recipe.precision, ranks.sum)
 
     def stopped() -> InterruptedRunError:
         where = f"epoch {at.epoch + 1}, batch {at.batch}" if at.epoch < recipe.epochs else "after the last epoch"
@@ -233,7 +233,7 @@ def _train(
             keeper.collect(rate)
             metrics = measured(test)
             keeper.check(f"The test loss became {metrics.loss}", math.isfinite(metrics.loss), rate)
-            row = at.close_epoch(rate, task.metrics(at.sums), metrics)
+            row = at.close_epoch(rate, task.metrics(at.sums), metrics, recipe.scored_on)
             line.epoch(row)
             saved = keeper.stage(rate)
             if ranks.first:
@@ -248,6 +248,7 @@ def _train(
         line.say("measuring the training set ...")
         whole = Batches(data.train, plain, batch_size=task.batch, shuffle=False, **drawn)
         fitted, held_out = measured(whole), measured(test)
+        mirrored = measured(test, Mirrored(tested)) if recipe.flip_test else None
         if any(ranks.any(interrupt.requested)):
             raise stopped()
     record = {
@@ -257,8 +258,9 @@ def _train(
         "macs": costs.macs,
         "input": list(data.shape),
         **fitted.values("train"),
-        **held_out.values("test"),
+        **held_out.values(recipe.scored_on),
         **({"test_classes": dict(held_out.classes)} if held_out.classes else {}),
+        **(mirrored.values(f"{recipe.scored_on}_flip") if mirrored else {}),
         "seconds": round(at.seconds, 1),
         "steps": at.step,
         "data": hashes,

@@ -74,8 +74,9 @@ class ProgressLine(Line):
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """Print a finished epoch."""
+        held = "holdout" if "holdout_loss" in row else "test"
         self.say(
             f"epoch {row['epoch']:>3}/{self.epochs}  lr {row['lr']:.4f}  "
             f"train {row['train_loss']:.4f} {self.score.of(row, 'train'):6.2f} %  "
-            f"test {row['test_loss']:.4f} {self.score.of(row, 'test'):6.2f} %  {row['seconds']:.1f} s"
+            f"{held} {row[f'{held}_loss']:.4f} {self.score.of(row, held):6.2f} %  {row['seconds']:.1f} s"
         )

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
-from torchmg.data.names import DATASETS, SETS, TASKS
+from torchmg.data.names import DATASETS, SETS, TASKS, holds_out
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
 from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import MODELS, find
-from torchmg.models.libraries import is_outside
+from torchmg.models.libraries import ARCHIVE, is_outside
 from torchmg.models.options import ModelOptions
 from torchmg.train.files import read_text
 from torchmg.train.settings import Training
@@ -42,6 +42,9 @@ class Recipe(Training):
     """A data set of `torchmg.data.DATASETS`."""
     subset: int = 0
     """Train on so many samples only, the same for all models and seeds; 0: on all. The test samples stay."""
+    holdout: int = 0
+    """So many training samples are not trained on and stand in for the test samples, whose files are then not opened;
+    the same for all models and seeds, and of each class its share. Scores are called holdout. For choosing settings."""
     fold: int | None = None
     """Of ten parts of the training data the one that is held out instead of the test data (functions)."""
     options: ModelOptions = field(default_factory=ModelOptions)
@@ -57,7 +60,11 @@ class Recipe(Training):
         if not isinstance(self.seed, int) or self.seed < 0:
             raise UsageError(f"seed must be a whole number, at least 0; got {self.seed!r}.")
         check_choice("data", self.data, tuple(DATASETS))
-        for name, what in (("subset", "samples, or 0 for all"), ("crop", "pixels, or 0 for the data's own size")):
+        for name, what in (
+            ("subset", "samples, or 0 for all"),
+            ("holdout", "samples, or 0 for none"),
+            ("crop", "pixels, or 0 for the data's own size"),
+        ):
             if not isinstance(value := getattr(self, name), int) or value < 0:
                 raise UsageError(f"{name} must be a whole number of {what}, at least 0; got {value!r}.")
         if self.subset and self.fold is not None:
@@ -69,6 +76,14 @@ class Recipe(Training):
             )
         if self.crop and self.augment != "scale_crop_flip" and "inception" not in info.augmentations:
             raise UsageError(f"crop={self.crop} is for picture folders, or needs augment=scale_crop_flip.")
+        for name in ("cutmix", "mixup", "erase", "whiten", "flip_test", "holdout"):
+            if getattr(self, name) and not holds_out(self.data):
+                able = ", ".join(name for name in DATASETS if holds_out(name))
+                raise UsageError(f"{name} is for labelled pictures in memory ({able}), not for {self.data}.")
+        for name in ("whiten", "zero_init"):
+            if getattr(self, name) and (self.start_from or self.model.startswith(ARCHIVE)):
+                source = "start_from" if self.start_from else self.model
+                raise UsageError(f"{source} gives the weights that {name} would replace; leave one of them out.")
         if self.fold is not None and (info.task != "regress" or self.fold not in range(FOLDS)):
             raise UsageError(f"fold must be 0 to {FOLDS - 1}, of data whose targets are numbers; got {self.fold}.")
         if not is_outside(self.model) and (task := find(self.model).task) != info.task:
@@ -77,6 +92,11 @@ class Recipe(Training):
                 f"{self.model} is made to {TASKS[task]}, {self.data} asks to {TASKS[info.task]}. "
                 f"Models for it: {', '.join(fitting[:8])}{' ...' if len(fitting) > 8 else ''}."
             )
+
+    @property
+    def scored_on(self) -> Literal["test", "holdout"]:
+        """What its scores are of, as logs and records call them: test samples, or held-out training samples."""
+        return "holdout" if self.holdout else "test"
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ def read_record(path: Path) -> tuple[Recipe, dict[str, Any]]:
     """The recipe in a `record.json`, and all of the record.
 
     Raises:
-        CheckpointError: it is not a record, or damaged; the message says where.
+        CheckpointError: it is not a record, damaged, or of a run without test score; the message says where.
         UsageError: its recipe has settings that this version does not know.
     """
     record = read_json(path)
@@ -45,6 +45,11 @@ def recipe_of(record: Any, path: Path) -> Recipe:
     """
     _check(record, {"recipe": dict, "parameters": int, "macs": int}, path)
     recipe = Recipe.from_json(record["recipe"], str(path))
+    if recipe.holdout:
+        raise CheckpointError(
+            f"{path} has no test score: it was scored on {recipe.holdout:,} training samples that were held out. "
+            "Such runs choose settings; train without holdout for a result."
+        )
     key = score_of(recipe.data).key
     _check(record, {f"train_{key}": float, f"test_{key}": float}, path)
     return recipe

@@ -64,6 +64,24 @@ class Training:
     """none; crop: pad by an eighth of the side and crop; crop_flip: and mirror half of the images; autoaugment,
     randaugment: that policy, then crop_flip; inception: a random part, scaled (picture folders); scale_crop_flip:
     picture and mask alike (segmentation); clouds: turn, jitter and drop points."""
+    cutmix: float = 0.0
+    """Chance that a box of a training picture is filled from another one of the batch, and the target shared by their
+    pixels (CutMix, Yun et al. 2019)."""
+    mixup: float = 0.0
+    """Alpha of the share Beta(alpha, alpha) that another picture of the batch is blended in with, target and all, where
+    CutMix is not (mixup, Zhang et al. 2018); 0: none."""
+    erase: float = 0.0
+    """Chance that a box of 2 to 40 % of a training picture is painted in the mean colour (Zhong et al. 2020)."""
+    whiten: bool = False
+    """The first convolution starts from the principal components of the training pictures' patches, scaled to unit
+    variance, with both signs (Page 2019; Jordan 2024); it is trained like any other. Needs labelled pictures."""
+    zero_init: bool = False
+    """Norms at the end of residuals and of corrections on finest levels start with scale 0, so that these add nothing
+    at first (Goyal et al. 2017, section 5.1). Smoothing steps keep theirs: a ReLU follows, and scale 0 would have no
+    gradient."""
+    flip_test: bool = False
+    """Measure the test samples once more at the end, by the mean of the logits of a picture and its mirror image: a
+    score beside the plain one."""
     crop: int = 0
     """Side of the squares that segmentation is trained on with scale_crop_flip (0: whole pictures), or that picture
     folders are brought to (0: 224)."""
@@ -114,14 +132,16 @@ class Training:
             "time_smoothness",
             "limit",
             "distill_features",
+            "mixup",
         ):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be a finite number, at least 0; got {getattr(self, name)}.")
         for name in ("label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be in [0, 1); got {getattr(self, name)}.")
-        if not 0 <= self.distill_weight <= 1:
-            raise UsageError(f"distill_weight must be in [0, 1]; got {self.distill_weight}.")
+        for name in ("distill_weight", "cutmix", "erase"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must be in [0, 1]; got {getattr(self, name)}.")
         if not 0 < self.distill_temperature < float("inf"):
             raise UsageError(f"distill_temperature must be a finite number above 0; got {self.distill_temperature}.")
         if self.distill_features and not self.distill_from:

@@ -61,7 +61,11 @@ class Task(Protocol):
 
 
 class Classification:
-    """One class for each sample: cross entropy, top-1 accuracy. The third sum is how many are right."""
+    """One class for each sample: cross entropy, top-1 accuracy. The third sum is how many are right.
+
+    Targets are labels, int64 (B,), or each class's share, float (B, classes), of mixed samples; of those the class with
+    the largest share is the right one.
+    """
 
     sums, batch = 3, 500
 
@@ -79,7 +83,8 @@ class Classification:
         else:
             sums[0] += loss.double() * len(targets)
         sums[1] += len(targets)
-        sums[2] += (outputs.argmax(1) == targets).sum()
+        right = targets if targets.dim() == 1 else targets.argmax(1)
+        sums[2] += (outputs.argmax(1) == right).sum()
 
     def imitation(self, outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
         """As `soft_target_loss`."""

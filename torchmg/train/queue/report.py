@@ -17,7 +17,7 @@ class Row(NamedTuple):
     epoch: int | None
     epochs: int | None
     score: float | None
-    """Test score in percent after the last finished epoch."""
+    """Test score in percent after the last finished epoch, or that of held-out samples where the recipe has some."""
     seconds: float
     """Spent so far."""
     left: float | None
@@ -56,7 +56,7 @@ def _row(state: State, job: Job) -> Row:
     epochs = job.recipe.epochs if job.recipe else None
     rated = score_of(job.recipe.data) if job.recipe else None
     last = state.record(job) if finished else log[-1] if log else None
-    score = rated.of(last, "test") if rated and last else None
+    score = rated.of(last, job.recipe.scored_on) if rated and job.recipe and last else None
     if job.failure is not None or finished:
         word, left = "failed" if job.failure else "finished", None
     else:
