@@ -5,10 +5,10 @@
 
 A record in results/ is the `record.json` of a finished run, copied there under the name `<recipe>_s<seed>.json`; those
 of an experiment lie in a folder of their own, results/<paper>/<experiment>/, and make a table in docs/papers/<paper>.md
-between markers that name it. benchmarks/verify.json is what `torchmg verify --json` printed, and
-benchmarks/convert_zoo.json what `benchmarks/convert_zoo.py` wrote. The tables of docs/performance.md are those of
-`torchmg.bench.pages`, each from the record of the script in benchmarks/ whose name its markers have, and all targets
-are in README.md too; a table whose record is not there yet is left as it is.
+between markers that name it; those of `torchmg study hierarchy` lie in results/ablation/. benchmarks/verify.json is
+what `torchmg verify --json` printed, and benchmarks/convert_zoo.json what `benchmarks/convert_zoo.py` wrote. The tables
+of docs/performance.md are those of `torchmg.bench.pages`, each from the record of the script in benchmarks/ whose name
+its markers have, and all targets are in README.md too; a table whose record is not there yet is left as it is.
 """
 
 import json
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from torchmg.bench.pages import PAGES, all_targets, checked
+from torchmg.study.ablated import page_section
 from torchmg.train.recipe import BASES
 from torchmg.train.scores import score_of
 
@@ -201,6 +202,9 @@ def main() -> int:
         tables.append((page, begin, fresh))
         if "targets" in begin:
             tables.append((ROOT / "README.md", begin, fresh))
+    begin = "<!-- results/ablation: written by tools/results.py -->"
+    fresh = page_section(ROOT / "results" / "ablation", ROOT / "benchmarks" / "study_hierarchy.json")
+    tables.append((ROOT / "docs" / "ablation.md", begin, fresh))
     for folder in sorted(path for path in (ROOT / "results").glob("*/*") if path.is_dir()):
         page = ROOT / "docs" / "papers" / f"{folder.parent.name}.md"
         begin = f"<!-- results/{folder.parent.name}/{folder.name}: written by tools/results.py -->"

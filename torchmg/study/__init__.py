@@ -2,6 +2,16 @@
 
 from torchmg.study.features import FeatureStudy, study_features
 from torchmg.study.functions import FunctionStudy, study_functions
+from torchmg.study.hierarchy import HierarchyStudy, study_hierarchy
 from torchmg.study.stability import StabilityStudy, study_stability
 
-__all__ = ["FeatureStudy", "FunctionStudy", "StabilityStudy", "study_features", "study_functions", "study_stability"]
+__all__ = [
+    "FeatureStudy",
+    "FunctionStudy",
+    "HierarchyStudy",
+    "StabilityStudy",
+    "study_features",
+    "study_functions",
+    "study_hierarchy",
+    "study_stability",
+]
