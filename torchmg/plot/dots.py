@@ -82,7 +82,7 @@ def draw_dots(
             if first is None:
                 _name_lines(axes, places, headings)
             else:
-                axes.tick_params(labelleft=False)
+                axes.tick_params(axis="y", length=0, labelleft=False)
             first = first or axes
         if courses:
             _courses(figure.add_subplot(grid[0, -1]), courses, axis, course_title)

@@ -17,7 +17,7 @@ Question = Literal["hierarchy", "levels", "transfers", "cycle", "shortcuts", "tr
 QUESTIONS: Mapping[Question, str] = MappingProxyType(
     {
         "hierarchy": "Is it the hierarchy?",
-        "levels": "How many levels, and full coupling at the end?",
+        "levels": "How many levels, the last one full?",
         "transfers": "Which transfers?",
         "cycle": "Which correction, which norms?",
         "shortcuts": "And if shortcuts couple all channels?",
