@@ -4,7 +4,8 @@
     python tools/results.py --check    fails when a page is not what the records say, or when a number was typed
 
 A record in results/ is the `record.json` of a finished run, copied there under the name `<recipe>_s<seed>.json`; those
-of an experiment lie in a folder of their own, results/<paper>/<experiment>/. A record in benchmarks/ is what the script
+of an experiment lie in a folder of their own, results/<paper>/<experiment>/, those of `torchmg study hierarchy` in
+results/ablation/. A record in benchmarks/ is what the script
 of its name wrote (verify.json: `torchmg verify --json`). Pages ask by name for what they show (`pages.parts`), and for
 single values in prose (`pages.values`); numbers may stand nowhere else (`pages.typed`). Of the figures of papers'
 tables the CSV is compared, since PNGs differ with the version of what draws them.
@@ -17,6 +18,7 @@ from pathlib import Path
 from pages import figures, first_look, papers, parts, runs, timing, typed, values, zoo
 from pages.tree import Tree
 from torchmg.bench.pages import PAGES
+from torchmg.study.ablated import page_section
 from torchmg.study.search_page import search_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +28,9 @@ PARTS: Mapping[str, Callable[[Tree], str]] = {
     "results/commands": runs.commands,
     "results/experiments": runs.experiments,
     "results/compare_digits": first_look.compared,
+    "results/ablation": lambda tree: page_section(
+        tree.root / "results" / "ablation", tree.root / "benchmarks" / "study_hierarchy.json"
+    ),
     "benchmarks/targets": timing.targets,
 }
 """Name of a part -> what writes it; an empty text where there are no records."""

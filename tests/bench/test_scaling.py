@@ -25,9 +25,11 @@ def coupling_weights(family: str, c: int, s: int, coarsest: int) -> int:
     return {
         "full": 9 * c**2,
         "pointwise": c**2,
+        "separable": c**2 + 9 * c,
         "union": c**2 + 8 * c,
         "lean": c**2 + 4 * c,
         "grouped": 9 * s * c,
+        "shuffle": 9 * s * c,
         "depthwise": 9 * c,
         "chain": 9 * (3 * c - 2),
         "block_chain": 9 * s**2 * (3 * c // s - 2),
@@ -77,7 +79,7 @@ def test_counts_are_the_closed_form_s(group_size: int, coarsest: int) -> None:
 def test_counts_of_couplings_are_the_closed_form_s(group_size: int, coarsest: int) -> None:
     widths = (16, 64, 192)
     families = [family for family in FAMILIES if family not in BLOCKS]
-    assert len(families) == 12
+    assert len(families) == 14
     for found in scaling(families, widths, group_size=group_size, coarsest=coarsest):
         sizes = (group_size, coarsest)
         assert found.parameters.counts == tuple(coupling_weights(found.family, c, *sizes) for c in widths)
@@ -85,8 +87,8 @@ def test_counts_of_couplings_are_the_closed_form_s(group_size: int, coarsest: in
 
 
 def test_exponents_of_couplings_on_a_wide_range() -> None:
-    expected = dict.fromkeys(("full", "pointwise", "union", "lean"), (2, 2))
-    linear = ("grouped", "depthwise", "chain", "block_chain", "lattice", "multigrid", "mgic")
+    expected = dict.fromkeys(("full", "pointwise", "separable", "union", "lean"), (2, 2))
+    linear = ("grouped", "shuffle", "depthwise", "chain", "block_chain", "lattice", "multigrid", "mgic")
     expected |= dict.fromkeys(linear, (1, 1)) | {"circulant": (1, 2)}
     for found in scaling(tuple(expected), [2**n for n in range(8, 17)]):
         fits = found.parameters.fit(), found.macs.fit()

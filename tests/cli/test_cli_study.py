@@ -81,9 +81,27 @@ def test_stability(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("p/stability.csv").read_bytes() == Path("o/stability.csv").read_bytes()
 
 
+def test_hierarchy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    words = "study hierarchy --data digits --members plain --epochs 1 --subset 64 --out o --quiet"
+    assert cli.run([*words.split(), "--json", "--csv", "rows.csv"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    assert [(row["run"], row["budget"], row["seeds"]) for row in read["rows"]] == [
+        ("mgic", "width", 1),
+        ("plain", "width", 1),
+    ]
+    assert all(Path(file).is_file() for file in read["files"])
+    assert Path("rows.csv").read_bytes() == Path("o/hierarchy.csv").read_bytes()
+    monkeypatch.setattr("torchmg.study.plan.Steps", None)
+    assert cli.run(words.split()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "digits, 1 epochs of 64 samples, 1 seed"
+    assert lines[-4:] == read["files"]
+
+
 def test_defaults_are_the_functions() -> None:
-    from torchmg.cli.study import Features, Functions, Recipes, Stability
-    from torchmg.study import stability, study_recipe, study_stability
+    from torchmg.cli.study import Features, Functions, Hierarchy, Recipes, Stability
+    from torchmg.study import hierarchy, stability, study_hierarchy, study_recipe, study_stability
 
     called = {"number": "candidates", "epochs": "first_epochs"}
     for name, parameter in signature(study_recipe).parameters.items():
@@ -97,6 +115,9 @@ def test_defaults_are_the_functions() -> None:
         if name not in ("runs", "data_dir", "device"):
             assert getattr(Stability, name) == parameter.default
     assert Stability.__annotations__["grid"] == stability.Grid
+    for name, parameter in signature(study_hierarchy).parameters.items():
+        assert getattr(Hierarchy, name) == parameter.default
+    assert Hierarchy.__annotations__["data"].__args__ == hierarchy.DATA
 
 
 @pytest.mark.parametrize(
@@ -110,6 +131,8 @@ def test_defaults_are_the_functions() -> None:
         ("stability r --bits 1", "got 1"),
         ("recipe resnet20 --candidates 1", "got 1"),
         ("recipe resnet20 --data camvid", "not for camvid"),
+        ("hierarchy --members groups", "Did you mean grouped"),
+        ("hierarchy --seeds 0", "got 0"),
     ],
 )
 def test_bad_arguments(words: str, message: str) -> None:

@@ -72,6 +72,13 @@ def case_other_transfers() -> None:
     check(MGICBlock(32, group_size=8, transfer_norm="both"), (32, 4, 4))
     check(MGICBlock(48, group_size=8, transfer_weights="transpose", transfer_norm="none"), (48, 3, 3))
     check(MGICBlock(32, group_size=8, transfer_groups="interleaved"), (32, 3, 3))
+    check(MGICBlock(32, group_size=8, transfer_init="gaussian", transfer_weights="fixed"), (32, 3, 3))
+
+
+def case_plain_correction_and_no_full_coupling() -> None:
+    check(MGICBlock(64, group_size=8, correction="plain"), (64, 3, 3))
+    check(MGICBlock(64, group_size=8, coarsest_coupling="grouped"), (64, 3, 3))
+    check(MGICBlock(32, group_size=8, coupling="shuffle"), (32, 3, 3))
 
 
 def case_other_cycles() -> None:

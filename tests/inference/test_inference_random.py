@@ -62,6 +62,11 @@ PIECES: st.SearchStrategy[Callable[[], nn.Module]] = st.one_of(
         transfer_norm=st.sampled_from(["prolong", "both", "none"]),
         group_size=st.sampled_from([2, 4]),
         transfer_groups=st.sampled_from(["neighbour", "interleaved"]),
+        transfer_weights=st.sampled_from(["own", "transpose", "fixed"]),
+        transfer_init=st.sampled_from(["random", "gaussian"]),
+        correction=st.sampled_from(["fas", "plain"]),
+        coupling=st.sampled_from(["grouped", "shuffle", "separable"]),
+        coarsest_coupling=st.sampled_from(["full", "grouped", "shuffle"]),
     ),
     st.builds(
         lambda **options: lambda: InvertedResidual(CHANNELS, **options),
@@ -73,7 +78,7 @@ PIECES: st.SearchStrategy[Callable[[], nn.Module]] = st.one_of(
     st.builds(
         lambda **options: lambda: Correct(**options),
         transfer_norm=st.sampled_from(["prolong", "both", "none"]),
-        norms=st.sampled_from(["use", "visit"]),
+        norms=st.sampled_from(["use", "level"]),
     ),
     st.builds(lambda order: lambda: Shared(tuple(order)), st.permutations(range(4))),
     st.builds(
@@ -116,6 +121,22 @@ def test_maps_through_a_norm_that_several_read() -> None:
     check(MGICBlock(64, transfer_norm="both"), (64, 5, 5))
     for order in ((0, 1, 2, 3), (1, 0, 3, 2), (3, 2, 0, 1)):
         check(Shared(order), (CHANNELS, 3, 4))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"correction": "plain"},
+        {"correction": "plain", "transfer_norm": "none", "transfer_init": "gaussian", "cycle": "W"},
+        {"transfer_weights": "fixed", "transfer_init": "gaussian", "transfer_groups": "interleaved"},
+        {"coarsest_coupling": "grouped"},
+        {"coupling": "shuffle"},
+        {"coupling": "separable", "coarsest_coupling": "shuffle"},
+    ],
+    ids=str,
+)
+def test_blocks_with_other_corrections_transfers_and_couplings(options: dict) -> None:
+    check(MGICBlock(32, group_size=4, coarsest=8, **options), (32, 5, 4))
 
 
 def test_a_split_does_not_change_with_what_is_left_to_torch() -> None:

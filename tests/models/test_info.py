@@ -109,9 +109,10 @@ def coupling_rows(model: nn.Module) -> list[dict[str, Any]]:
     return [] if table is None else [dict(zip(table.columns, row, strict=True)) for row in table.rows]
 
 
-QUADRATIC = ("full", "pointwise", "union", "lean")
+QUADRATIC = ("full", "pointwise", "separable", "union", "lean")
 REACH: dict[str, int | str] = {
     "grouped": "never",
+    "shuffle": 2,
     "depthwise": "never",
     "chain": 31,
     "block_chain": 3,

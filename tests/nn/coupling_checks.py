@@ -119,12 +119,15 @@ def check_bounds(coupling: ChannelCoupling, size: tuple[int, ...]) -> None:
 
 
 def check_bound_gradients(coupling: ChannelCoupling, size: tuple[int, ...]) -> None:
-    """Norms of W = Q(theta) are homogeneous in theta, so by Euler <theta, gradient> is the norm; none is NaN at 0."""
+    """Norms of W = Q(theta) are homogeneous in theta, so by Euler <theta, gradient> is the norm times the degree.
+
+    And no gradient is NaN at 0.
+    """
     weights = [weight for weight, _ in coupling.variances()]
     for bound in (coupling.norm_bound(), coupling.norm_bound(size)):
         gradients = torch.autograd.grad(bound, weights)
         inner = sum((w * g).sum() for w, g in zip(weights, gradients, strict=True))
-        torch.testing.assert_close(inner, bound, rtol=1e-9, atol=0)
+        torch.testing.assert_close(inner, coupling.degree * bound, rtol=1e-9, atol=0)
     with torch.no_grad():
         for weight in weights:
             weight.zero_()

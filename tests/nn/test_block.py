@@ -123,9 +123,11 @@ def test_every_operator_of_every_level_couples_its_groups(
             assert torch.equal(pixel_jacobian(block.prolong[level], c // 2) != 0, same_group(fine, coarse))
 
 
-def test_a_positive_block_is_the_product_of_its_matrices() -> None:
-    """J = B0 (I + P (B1 - I) R), with B = I + K2 K1 at one pixel, from the tensors alone."""
-    block = positive_block((16, 4, 8, "residual"), {"transfer_groups": "interleaved", "transfer_norm": "none"})
+@pytest.mark.parametrize("correction", ["fas", "plain"])
+def test_a_positive_block_is_the_product_of_its_matrices(correction: str) -> None:
+    """J = B0 (I + P (B1 - I) R), plain B0 (I + P B1 R), with B = I + K2 K1 at one pixel, from the tensors alone."""
+    options = {"transfer_groups": "interleaved", "transfer_norm": "none", "correction": correction}
+    block = positive_block((16, 4, 8, "residual"), options)
     scale = 1 / (1 + 1e-5)  # two normalisations by running statistics (0, 1), sqrt(1 + eps) each
 
     def centre(conv: nn.Conv2d) -> Tensor:
@@ -137,7 +139,8 @@ def test_a_positive_block_is_the_product_of_its_matrices() -> None:
 
     fine, coarse = map(relaxation, block.relax)
     down, up = matrix(block.restrict[0]), matrix(block.prolong[0])
-    expected = fine @ (torch.eye(16) + up @ (coarse - torch.eye(8)) @ down)
+    change = coarse - torch.eye(8) if correction == "fas" else coarse
+    expected = fine @ (torch.eye(16) + up @ change @ down)
     assert torch.allclose(pixel_jacobian(block, 16), expected, rtol=1e-9)
 
 
@@ -154,10 +157,20 @@ def test_a_positive_block_is_the_product_of_its_matrices() -> None:
     by=st.sampled_from(["mid", "outer"]),
     relax=st.sampled_from(["residual", "bottleneck"]),
     norm=st.sampled_from(["prolong", "both", "none"]),
-    weights=st.sampled_from(["own", "own", "transpose"]),
+    weights=st.sampled_from(["own", "fixed", "transpose"]),
+    coupled=st.sampled_from(["full", "grouped"]),
 )
 def test_counted_tensors_equal_the_closed_form(
-    c: int, group_size: int, coarsest: int, stop: str, rule: str, by: str, relax: str, norm: str, weights: str
+    c: int,
+    group_size: int,
+    coarsest: int,
+    stop: str,
+    rule: str,
+    by: str,
+    relax: str,
+    norm: str,
+    weights: str,
+    coupled: str,
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HierarchyWarning)
@@ -171,7 +184,10 @@ def test_counted_tensors_equal_the_closed_form(
             group_by=by,
             transfer_norm=norm,
             transfer_weights=weights,
+            coarsest_coupling=coupled,
         )
+    groups = {"full": 1, "grouped": block.hierarchy.levels[-1].groups}[coupled]
+    assert block.relax[-1].conv1.groups == groups
     tied = sum(restriction.rows.numel() for restriction in block.restrict) if weights == "transpose" else 0
     costs = block.hierarchy.costs(relax, transfer_norm=norm)
     parameters = sum(p.numel() for p in block.parameters())
@@ -257,7 +273,8 @@ def test_gradients_equal_finite_differences(relax: str, training: bool, weights:
         (64, {"group_rule": "flor"}, UnknownNameError, ["group_rule", "Did you mean floor"]),
         (64, {"group_by": "inner"}, UnknownNameError, ["group_by", "mid, outer"]),
         (64, {"transfer_init": "randm"}, UnknownNameError, ["transfer_init", "Did you mean random"]),
-        (64, {"transfer_weights": "shared"}, UnknownNameError, ["transfer_weights", "own, transpose"]),
+        (64, {"transfer_weights": "shared"}, UnknownNameError, ["transfer_weights", "own, transpose, fixed"]),
+        (64, {"correction": "difference"}, UnknownNameError, ["correction", "fas, plain"]),
         (64, {"transfer_groups": "interleave"}, UnknownNameError, ["transfer_groups", "Did you mean interleaved"]),
         (64, {"transfer_norm": "all"}, UnknownNameError, ["transfer_norm", "prolong, both, none"]),
         (64, {"relax": "residul"}, UnknownNameError, ["relax", "Did you mean residual", "bottleneck"]),
@@ -272,7 +289,9 @@ def test_impossible_blocks(channels: int, options: dict[str, object], error: typ
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-@pytest.mark.parametrize("option", ["transfer_init", "transfer_weights", "transfer_groups", "transfer_norm"])
+@pytest.mark.parametrize(
+    "option", ["transfer_init", "transfer_weights", "transfer_groups", "transfer_norm", "correction"]
+)
 def test_one_level_checks_its_transfer_options_too(option: str) -> None:
     """A block without transfers must not accept what a wider one refuses."""
     with pytest.raises(UnknownNameError, match=option):

@@ -30,6 +30,7 @@ def test_the_default_is_the_papers_block() -> None:
 def test_a_coupling_relaxes_all_levels_but_the_coarsest(name: Any) -> None:
     block = MGICBlock(32, coarsest=16, coupling=name)
     fine, coarse = block.relax
+    assert block.hierarchy.levels[0].groups == 4
     kinds = [m.name for m in (fine.conv1, fine.conv2) if isinstance(m, ChannelCoupling)]
     assert kinds == [name, name]
     assert not any(isinstance(m, ChannelCoupling) for m in coarse.modules())

@@ -80,10 +80,12 @@ FAMILIES: Mapping[str, Builder] = MappingProxyType(
         ),
         "full": lambda channels, group_size, coarsest: _coupling("full", channels),
         "pointwise": lambda channels, group_size, coarsest: _coupling("pointwise", channels),
+        "separable": lambda channels, group_size, coarsest: _coupling("separable", channels),
         "union": lambda channels, group_size, coarsest: _coupling("union", channels),
         # With all nine taps it would be the union; the star is what lean ResNets have.
         "lean": lambda channels, group_size, coarsest: _coupling("lean", channels, stencil="5"),
         "grouped": lambda channels, group_size, coarsest: _coupling("grouped", channels, group_size=group_size),
+        "shuffle": lambda channels, group_size, coarsest: _coupling("shuffle", channels, group_size=group_size),
         "depthwise": lambda channels, group_size, coarsest: _coupling("depthwise", channels),
         "chain": lambda channels, group_size, coarsest: _coupling("chain", channels),
         "block_chain": lambda channels, group_size, coarsest: _coupling("block_chain", channels, group_size=group_size),

@@ -136,11 +136,40 @@ class Recipes:
     output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
 
 
+@dataclass(frozen=True)
+class Hierarchy:
+    """Is it the hierarchy? MGIC against rivals and variants at equal parameters and at equal time, on the CPU."""
+
+    data: Literal["fashion_mnist", "cifar10", "digits"] = "fashion_mnist"
+    """What to classify."""
+    members: tuple[str, ...] = ()
+    """Networks to compare, such as grouped shuffle plain, or questions: hierarchy levels transfers cycle shortcuts
+    training (default: all; the reference is always among them)."""
+    seeds: int = 1
+    """Runs of each network."""
+    epochs: int = 4
+    """Passes over the training samples; the pair that trains longer has up to four times as many."""
+    subset: int = 15000
+    """Training samples, the same for all; 0: all."""
+    parallel: int = 1
+    """Runs at once, of one thread each."""
+    seconds: float | None = None
+    """How long the training may take; the rest is trained by the same command with --out."""
+    out: Path | None = None
+    """Folder of plan, runs, records, table and picture (default: a new one in runs); continues an interrupted study."""
+    data_dir: Path | None = None
+    """Where data sets lie (default ./data; the digits need none)."""
+    quiet: bool = False
+    """No progress."""
+    output: Annotated[Output, tyro.conf.OmitArgPrefixes] = field(default_factory=Output)
+
+
 Kinds = (
     Annotated[Functions, tyro.conf.subcommand("functions")]
     | Annotated[Features, tyro.conf.subcommand("features")]
     | Annotated[Stability, tyro.conf.subcommand("stability")]
     | Annotated[Recipes, tyro.conf.subcommand("recipe")]
+    | Annotated[Hierarchy, tyro.conf.subcommand("hierarchy")]
 )
 
 
@@ -153,8 +182,10 @@ def main(arguments: Sequence[str]) -> int:
         table, data, folder, files = _features(args)
     elif isinstance(args, Recipes):
         return _recipe(args)
-    else:
+    elif isinstance(args, Stability):
         table, data, folder, files = _stability(args)
+    else:
+        table, data, folder, files = _hierarchy(args)
     args.output.give(table, data, folder=str(folder), files=[str(file) for file in files])
     if not args.output.json:
         print("", *files, sep="\n")
@@ -255,3 +286,22 @@ def _stability(args: Stability) -> _Found:
     )
     files = [*study.picture.files, study.folder / "stability.json", *([] if args.record is None else [args.record])]
     return study.table(), study.data(), study.folder, files
+
+
+def _hierarchy(args: Hierarchy) -> _Found:
+    from torchmg.study import study_hierarchy
+
+    study = study_hierarchy(
+        args.data,
+        args.members,
+        seeds=args.seeds,
+        epochs=args.epochs,
+        subset=args.subset,
+        parallel=args.parallel,
+        seconds=args.seconds,
+        out=args.out,
+        data_dir=args.data_dir,
+        quiet=args.quiet,
+    )
+    files = [*study.picture.files, study.folder / "hierarchy.json"]
+    return study.found.table(), study.found.data(), study.folder, files

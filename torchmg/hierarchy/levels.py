@@ -62,6 +62,8 @@ class Hierarchy:
     """Inner width of the finest relaxation, where it has one; halves with `channels`. None: the same."""
     group_by: GroupBy = "outer"
     transfer_groups: TransferGroups = "neighbour"
+    cut_coarsest: bool = False
+    """Cut the coarsest level into groups too, as the finer ones are; then no level couples all channels."""
 
     def __post_init__(self) -> None:
         for name in ("channels", "group_size", "coarsest", "hidden"):
@@ -76,10 +78,10 @@ class Hierarchy:
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:
-        """Level 0 (finest) to the coarsest; a single level is the plain, fully coupled block."""
-        widths = self._widths
-        fine = [Level(c, h, self._groups(c, h)) for c, h in widths[:-1]]
-        return (*fine, Level(*widths[-1], groups=1))
+        """Level 0 (finest) to the coarsest; a single level is the plain block, fully coupled unless cut."""
+        *fine, coarsest = self._widths
+        groups = self._groups(*coarsest, coarsest[0]) if self.cut_coarsest else 1
+        return (*(Level(c, h, self._groups(c, h, self._halved(c))) for c, h in fine), Level(*coarsest, groups=groups))
 
     @cached_property
     def _widths(self) -> list[tuple[int, int]]:
@@ -103,10 +105,13 @@ class Hierarchy:
             return width < 2 * self.coarsest
         return coarsenings >= 1 and (width < self.coarsest or (self.stop == "le1" and width == self.coarsest))
 
-    def _groups(self, channels: int, hidden: int) -> int:
-        """Group count of a level that has a coarser one; it must divide that level's width too, if transfers use it."""
+    def _halved(self, channels: int) -> int:
+        """What a level's groups must divide besides its own widths: the next coarser width, if transfers use them."""
+        return channels // 2 if self.transfer_groups in ("neighbour", "interleaved") else channels
+
+    def _groups(self, channels: int, hidden: int, coarse: int) -> int:
+        """Group count of a level, which must divide `coarse` too."""
         width = self._measured(channels, hidden)
-        coarse = channels // 2 if self.transfer_groups in ("neighbour", "interleaved") else channels
         allowed = divisors(gcd(channels, hidden, coarse))
         if self.group_rule == "ceil":
             return next((d for d in allowed if d * self.group_size >= width), allowed[-1])

@@ -24,9 +24,10 @@ TransferNorm = Literal["prolong", "both", "none"]
 """Where a batch normalisation follows a transfer: the prolongation only (the published ResNet code), both (its
 MobileNet code), or neither (the equations as printed)."""
 
-TransferInit = Literal["random", "uniform"]
+TransferInit = Literal["random", "uniform", "gaussian"]
 """`random`: rows u / sum(u), u uniform in [0.5, 1.5); the default, because under `uniform` (plain averages) all
-coarse channels of one group start out equal."""
+coarse channels of one group start out equal. `gaussian`: normal of mean zero, with the weights of the plain average as
+variances, as any other convolution would be drawn: of either sign and with no sum, to ask whether averaging matters."""
 TransferGroups = Literal["neighbour", "interleaved", "pair", "linear", "lattice"]
 """Which fine channels share a group: `neighbour`, the same ones as in the relaxation's groups (default, the
 published code); `interleaved`, every (c / size)-th one, so that a coarse channel averages over different groups of
@@ -35,8 +36,10 @@ groups (the MGiaD paper). Two more fit relaxations that couple neighbours on a g
 definitions ours): `linear`, of a chain, with three taps at 2j - 1, 2j, 2j + 1, full weighting and linear interpolation
 as in one-dimensional geometric multigrid; `lattice`, pairs along one axis of a two-dimensional lattice, so that
 neighbours stay neighbours (`coarse_lattice`)."""
-TransferWeights = Literal["own", "transpose"]
-"""`own`: P has weights of its own (the paper); `transpose`: P is R transposed, scaled to unit row sums."""
+TransferWeights = Literal["own", "transpose", "fixed"]
+"""`own`: P has weights of its own (the paper); `transpose`: P is R transposed, scaled to unit row sums; `fixed`: both
+as they were drawn, not trained (they count as parameters all the same, and take no gradient), to ask whether learning
+them matters."""
 
 ShortcutKind = Literal["depthwise", "pointwise"]
 """`depthwise`: 3x3 with gcd(in, out) groups (the paper; its code needs in to divide out); `pointwise`: a dense 1x1,
@@ -57,8 +60,10 @@ some published counts of MgNet leave room for one pair only)."""
 CouplingName = Literal[
     "full",
     "grouped",
+    "shuffle",
     "depthwise",
     "pointwise",
+    "separable",
     "union",
     "lean",
     "circulant",

@@ -48,9 +48,9 @@ def format_table(
     )
     if macs_known:
         complexities += f"   cycle complexity {cycle_complexity(costs):.2f}"
-    count = len(hierarchy.levels)
+    count, coupled = len(hierarchy.levels), "in groups" if hierarchy.cut_coarsest else "fully coupled"
     lines = [
-        f"{title} hierarchy: {count} level{'s' if count > 1 else ''}, {cycle} cycle, coarsest level fully coupled",
+        f"{title} hierarchy: {count} level{'s' if count > 1 else ''}, {cycle} cycle, coarsest level {coupled}",
         parameters,
         complexities,
         " level  channels  groups  group size       relax    restrict     prolong",

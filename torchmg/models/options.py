@@ -106,9 +106,10 @@ class ModelOptions:
     group_by: GroupBy | None = None
     """Which width of a bottleneck the sizes are measured on."""
     transfer_init: TransferInit | None = None
-    """First values of the transfers' rows (default random, positive with sum 1)."""
+    """First values of the transfers' rows (default random, positive with sum 1; gaussian has either sign)."""
     transfer_weights: TransferWeights | None = None
-    """Whether a prolongation has its own weights or its restriction's, transposed (default own)."""
+    """Whether a prolongation has its own weights (default own), its restriction's, transposed, or neither is trained
+    (fixed)."""
     transfer_groups: TransferGroups | None = None
     """Which fine channels a coarse one averages (default neighbour)."""
     transfer_norm: TransferNorm | None = None
@@ -145,7 +146,7 @@ class ModelOptions:
     degree: int | None = None
     """Degree of a polynomial B, 1 to 4 (default 1)."""
     correction: Correction | None = None
-    """What of a coarser level's result is prolonged (MGiaD; default fas: the difference)."""
+    """What of a coarser level's result is prolonged (MGIC, MGiaD; default fas: the difference)."""
     correction_act: bool | None = None
     """ReLU on the prolonged correction (MGiaD; default no)."""
     fas: bool | None = None
@@ -165,7 +166,7 @@ class ModelOptions:
     """Channel coupling of every layer (PDE networks; default full), or of all levels but the coarsest (MGIC-
     ResNets, MgNets; default grouped)."""
     coarsest_coupling: CouplingName | None = None
-    """Channel coupling of the coarsest level (MGIC-ResNets, MGiaD; default full)."""
+    """Channel coupling of the coarsest level (MGIC-ResNets, MGiaD; default full; grouped cuts it as the others)."""
     stencil: Stencil | None = None
     """Taps of lean couplings (default 5 in lean ResNets, else 9)."""
     pointwise: PointwisePart | None = None

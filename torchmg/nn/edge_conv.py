@@ -219,7 +219,8 @@ class GraphMGIC(MGICBlock):
         restrict = all_uses(self.restrict, self.restrict_again)
         relax = [_with_graph(uses, graph) for uses in all_uses(self.relax, self.relax_again)]
         prolong = all_uses(self.prolong, self.prolong_again)
-        return fas_cycle(x, restrict, relax, prolong, self.cycle, around=self.around_coarse())
+        around = self.around_coarse()
+        return fas_cycle(x, restrict, relax, prolong, self.cycle, correction=self.correction, around=around)
 
 
 def _with_graph(uses: Iterable[Callable[..., Any]], graph: tuple[Tensor, ...]) -> Iterable[Callable[..., Any]]:

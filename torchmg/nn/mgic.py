@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from torchmg.errors import UsageError
 from torchmg.hierarchy import (
+    Correction,
     Cost,
     CouplingName,
     Cycle,
@@ -26,7 +27,7 @@ from torchmg.hierarchy import (
     format_table,
 )
 from torchmg.nn.conv import ConvBuilder, check_input, grouped_conv
-from torchmg.nn.coupling import as_builder
+from torchmg.nn.coupling import IN_GROUPS, as_builder
 from torchmg.nn.cycle import fas_cycle
 from torchmg.nn.norm import NORMS, all_uses, later_uses
 from torchmg.nn.recompute import Around, again, at_once
@@ -54,6 +55,7 @@ class MGICOptions(TypedDict, total=False):
     transfer_weights: TransferWeights
     transfer_groups: TransferGroups
     transfer_norm: TransferNorm
+    correction: Correction
     coupling: CouplingName | ConvBuilder
     coarsest_coupling: CouplingName | ConvBuilder
     cycle: CycleKind
@@ -79,14 +81,18 @@ class MGICBlock(nn.Module):
         group_by: for bottlenecks, measure sizes on the middle (default) or on the outer width.
         hidden: inner width of a factory's relaxation on the finest level, which then halves from level to level and
             whose groups divide it; named relaxations know theirs.
-        transfer_init, transfer_weights, transfer_groups: see `torchmg.nn.transfer`.
+        transfer_init, transfer_weights, transfer_groups: see `TransferInit`, `TransferWeights` and `TransferGroups`.
         transfer_norm: normalise after P (default), after both, or not at all; the paper's equations leave it open.
+        correction: what is prolonged, see `Correction`; the difference is the paper's. With `plain` a block whose
+            relaxations change nothing is not the identity any more.
         coupling: what couples channels within the relaxations of all levels but the coarsest: `"grouped"` into groups
             of `group_size` (the paper's), or another channel coupling by name or builder
             (`torchmg.nn.coupling.conv_builder("chain", radius=2)`), whose cost should be linear in the width. Then
-            `group_size` cuts the transfers only. Chain and lattice fit `transfer_groups` `"linear"` and `"lattice"`.
-            The paper's introduction names chains and lattices as equally suitable.
+            `group_size` cuts the transfers only, and the groups of `"shuffle"`. Chain and lattice fit `transfer_groups`
+            `"linear"` and `"lattice"`. The paper's introduction names chains and lattices as equally suitable.
         coarsest_coupling: the same for the coarsest level: `"full"`, or a cheaper one that reaches all channels.
+            `"grouped"` and `"shuffle"` cut it into groups of `group_size` too: what is left without the full coupling,
+            and with `coarsest` at least `channels` a plain grouped block.
         cycle, pre, post: see `Cycle`; V(0,1) is the paper's. An operator that a cycle uses several times has its
             weights once and a copy of its norms for every use: statistics differ from use to use. In a relaxation of
             a factory's the norms are the modules of torch's own kinds (`torchmg.nn.norm.NORMS`).
@@ -119,6 +125,7 @@ class MGICBlock(nn.Module):
         transfer_weights: TransferWeights = "own",
         transfer_groups: TransferGroups = "neighbour",
         transfer_norm: TransferNorm = "prolong",
+        correction: Correction = "fas",
         coupling: CouplingName | ConvBuilder = "grouped",
         coarsest_coupling: CouplingName | ConvBuilder = "full",
         cycle: CycleKind = "V",
@@ -133,6 +140,7 @@ class MGICBlock(nn.Module):
         check_choice("transfer_weights", transfer_weights, get_args(TransferWeights))
         check_choice("transfer_groups", transfer_groups, get_args(TransferGroups))
         check_choice("transfer_norm", transfer_norm, get_args(TransferNorm))
+        check_choice("correction", correction, get_args(Correction))
         check_dims(dims)
         if not callable(relax):
             check_choice("relax", relax, tuple(RELAXATIONS))
@@ -142,7 +150,7 @@ class MGICBlock(nn.Module):
         if named and issubclass(named, Bottleneck):
             hidden = named.middle_width(channels)
         local = as_builder(coupling)
-        # The coarsest level is one group; a relaxation that cuts further, as ResNeXt's, is let do so.
+        # A coarsest level that is not cut is one group; a relaxation that cuts further, as ResNeXt's, is let do so.
         coarse = grouped_conv if coarsest_coupling == "full" else as_builder(coarsest_coupling)
         plain = local is grouped_conv and coarse is grouped_conv
         if not named and not plain:
@@ -151,10 +159,14 @@ class MGICBlock(nn.Module):
             )
         self.kind: RelaxationKind | None = named.kind if named and plain else None
         self.transfer_norm: TransferNorm = transfer_norm
+        self.correction: Correction = correction
         self.dims: Dims = dims
         self.cycle = Cycle(cycle, pre, post)
         self.recompute = recompute
-        self.hierarchy = Hierarchy(channels, group_size, coarsest, stop, group_rule, hidden, group_by, transfer_groups)
+        cut = coarsest_coupling in IN_GROUPS
+        self.hierarchy = Hierarchy(
+            channels, group_size, coarsest, stop, group_rule, hidden, group_by, transfer_groups, cut_coarsest=cut
+        )
         levels = self.hierarchy.levels
         if callable(relax):
             factories = [relax] * len(levels)
@@ -165,7 +177,7 @@ class MGICBlock(nn.Module):
             _build(factory, level.channels, level.groups) for factory, level in zip(factories, levels, strict=True)
         )
 
-        shared = transfer_weights == "transpose"
+        shared, trained = transfer_weights == "transpose", transfer_weights != "fixed"
         self.restrict, self.prolong = nn.ModuleList(), nn.ModuleList()
         for index, level in enumerate(levels[:-1]):
             groups = self.hierarchy.groups_of_transfer(index)
@@ -187,6 +199,8 @@ class MGICBlock(nn.Module):
                     level.channels, groups, init=transfer_init, order=transfer_groups, norm=norm, dims=dims
                 )
             )
+        for transfer in (*self.restrict, *self.prolong):
+            transfer.get_parameter("rows").requires_grad_(trained)
 
         visits, relaxations = self.cycle.visits(len(levels)), self.cycle.relaxations(len(levels))
         self.relax_again = later_uses(self.relax, relaxations)
@@ -201,7 +215,8 @@ class MGICBlock(nn.Module):
         restrict = all_uses(self.restrict, self.restrict_again)
         relax = all_uses(self.relax, self.relax_again)
         prolong = all_uses(self.prolong, self.prolong_again)
-        return fas_cycle(x, restrict, relax, prolong, self.cycle, around=self.around_coarse())
+        around = self.around_coarse()
+        return fas_cycle(x, restrict, relax, prolong, self.cycle, correction=self.correction, around=around)
 
     def around_coarse(self) -> Around:
         """What calls the computation of the coarser levels: once, or again in the backward pass."""

@@ -27,6 +27,7 @@ from torchmg.hierarchy import (
 )
 from torchmg.hierarchy.data_feature import relation_cost, sic_costs
 from torchmg.nn.conv import ConvBuilder
+from torchmg.nn.coupling import IN_GROUPS
 from torchmg.nn.cycle import Operator, fas_cycle
 from torchmg.nn.mgic import Part
 from torchmg.nn.mgnet import DataFeature, RelationCost, RelationOptions, coarsen
@@ -84,7 +85,7 @@ class SiC(nn.Module):
             correction can be negative.
         smoother, degree: what B is, see `DataFeature`.
         coupling: what A and B are on all levels but the coarsest, see `DataFeature`.
-        coarsest_coupling: what they are there.
+        coarsest_coupling: what they are there; `"grouped"` and `"shuffle"` cut it into groups too.
         dims: spatial axes, 0 for vectors.
 
     Raises:
@@ -128,7 +129,8 @@ class SiC(nn.Module):
         self.relation = RelationCost(share=share, norms=norms, smoother=smoother, degree=degree)
         self.dims: Dims = dims
         self.cycle = Cycle(cycle, eta_pre, eta_post, solve=max(eta_pre + eta_post, 1))
-        self.hierarchy = Hierarchy(channels, group_size, coarsest, stop="ge", transfer_groups="pair")
+        cut = coarsest_coupling in IN_GROUPS
+        self.hierarchy = Hierarchy(channels, group_size, coarsest, "ge", transfer_groups="pair", cut_coarsest=cut)
         levels = self.hierarchy.levels
         couplings: list[CouplingName | ConvBuilder] = [coupling for _ in levels[1:]]
         couplings.append(coarsest_coupling)

@@ -158,7 +158,7 @@ class SymmetricForm(TimeStep):
         # The estimate is from below and on small maps; the margin keeps the true value below 1.
         factor = (0.85 / (self.h**0.5 * norm_estimate(self.coupling))).clamp(max=1)
         for weight, _ in self.coupling.variances():
-            weight.mul_(factor)
+            weight.mul_(factor ** (1 / self.coupling.degree))
 
     def certify(self, *, monotone: bool = False, size: tuple[int, ...] | None = None, share: float = 1.0) -> Self:
         """Keep h ||K||^2 <= 2 share, or 1 share if `monotone`; see `torchmg.nn.certified.certify`.

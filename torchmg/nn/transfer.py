@@ -2,7 +2,8 @@
 
 R maps c channels to c/2 and P maps them back; both are grouped 1x1 convolutions without bias, P with the
 transposed sparsity of R (MGIC paper, section 3.2; reduced to the counts of its Table 1). At the start every
-row, the weights into one output channel, is positive and sums to 1, so that a constant stays that constant.
+row, the weights into one output channel, is positive and sums to 1, so that a constant stays that constant, unless
+they are drawn as any other convolution's (`init="gaussian"`).
 
 The weights live in one flat vector called `rows`, in a module that is no convolution by type: passes over a whole
 network that re-draw "every conv", "every `weight`" or "every parameter of two or more dimensions" cannot
@@ -85,14 +86,15 @@ class Transfer(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw positive rows anew, each with sum 1."""
+        """Draw the rows anew, see `TransferInit`."""
         if self.order == "linear":
             coarse, restricts = min(self.in_channels, self.out_channels), self.in_channels > self.out_channels
-            self.rows.copy_(draw_rows(coarse, self.init == "random", restricts))
-            return
-        rows = torch.empty(self.out_channels, self.in_channels // self.groups, dtype=torch.float64)
-        rows = rows.uniform_(0.5, 1.5) if self.init == "random" else rows.fill_(1.0)
-        self.rows.copy_((rows / rows.sum(1, keepdim=True)).flatten())
+            rows = draw_rows(coarse, self.init == "random", restricts)
+        else:
+            rows = torch.empty(self.out_channels, self.in_channels // self.groups, dtype=torch.float64)
+            rows = rows.uniform_(0.5, 1.5) if self.init == "random" else rows.fill_(1.0)
+            rows = (rows / rows.sum(1, keepdim=True)).flatten()
+        self.rows.copy_(rows.sqrt() * torch.randn_like(rows) if self.init == "gaussian" else rows)
 
     def weight_view(self) -> Tensor:
         """(out_channels, in_channels / groups): row i holds the weights into output channel i, within its group."""
@@ -189,9 +191,12 @@ class Restriction(Transfer):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw rows; when a prolongation is this map's transpose, scale columns alike, so that its rows sum to 1."""
+        """Draw rows; when a prolongation is this map's transpose, scale columns alike, so that its rows sum to 1.
+
+        Gaussian rows have no sums, and stay as they are drawn.
+        """
         super().reset_parameters()
-        if not self.balanced:
+        if not self.balanced or self.init == "gaussian":
             return
         rows = self.weight_view().double().view(self.groups, -1, self.in_channels // self.groups)
         for _ in range(100):  # Sinkhorn's iteration; converges to rounding in a few sweeps for entries this alike

@@ -2,14 +2,16 @@
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torchmg.data.sets import loaded_once
-from torchmg.errors import InterruptedRunError
+from torchmg.errors import InterruptedRunError, TorchmgError
 from torchmg.train.loop import fit
 from torchmg.train.progress import Line
+from torchmg.train.queue.run import Manager
+from torchmg.train.queue.state import State, locked
 from torchmg.train.recipe import Recipe
 
 CHECKPOINT_SECONDS = 600.0
@@ -90,6 +92,62 @@ def train_one(
         ) from error
     line.finished()
     return run.record
+
+
+def train_queued(
+    recipes: Mapping[str, Recipe],
+    out: Path,
+    *,
+    data_dir: str | Path | None = None,
+    parallel: int = 1,
+    seconds: float | None = None,
+    say: Callable[[str], object] = lambda _: None,
+) -> dict[str, Path]:
+    """Train recipes on the CPU, several at once on one thread each, by the queue in `out / "queue"`.
+
+    What is finished is not trained again, what failed before is tried again, and jobs of an earlier call that are not
+    asked for now wait in their folders.
+
+    Args:
+        recipes: what to train, by a name of the study's own.
+        out: the study's folder.
+        data_dir: as in `torchmg.fit`.
+        parallel: runs at once.
+        seconds: how long this may take; None: until all are trained.
+        say: told in a line what happens.
+
+    Returns:
+        The records' files, by name.
+
+    Raises:
+        InterruptedRunError: Ctrl-C, or time was over; the message says how to continue.
+        TorchmgError: runs that failed, and why.
+        CheckpointError: another process is at work in the folder.
+    """
+    with locked(out / "queue"):
+        state = State(out / "queue", say=say)
+        for recipe in recipes.values():
+            state.queue.add_recipe(recipe)
+        asked = set(recipes.values())
+        state.queue.jobs = [job for job in state.queue.jobs if job.recipe in asked]
+        for job in state.queue.jobs:
+            job.failure, job.crashes = None, 0
+        where = None if data_dir is None else Path(data_dir)
+        manager = Manager(
+            state, seconds=seconds, parallel=parallel, threads=1, data_dir=where, device="cpu", quiet=True, say=say
+        )
+        manager.run()
+    jobs = {job.recipe: job for job in state.queue.jobs}
+    failed = [f"{name}: {failure}" for name, recipe in recipes.items() if (failure := jobs[recipe].failure)]
+    if failed:
+        raise TorchmgError(f"{len(failed)} of {len(recipes)} runs failed. {' '.join(failed)}")
+    done = [job for job in state.queue.jobs if state.finished(job)]
+    if len(done) < len(jobs):
+        raise InterruptedRunError(
+            f"Stopped with {len(done)} of {len(jobs)} runs finished, all saved in {out}. "
+            f"Continue: the same command with --out {shlex.quote(str(out))}"
+        )
+    return {name: state.folder(jobs[recipe]) / "record.json" for name, recipe in recipes.items()}
 
 
 class RunsLine(Line):

@@ -57,7 +57,7 @@ class Step:
         self._recipe, self._average, self._batches, self._ranks = recipe, average, batches, ranks
         self._imitation = imitation
         others = norms_and_biases(model)
-        self._weights = [parameter for parameter in model.parameters() if id(parameter) not in others]
+        self._weights = [p for p in model.parameters() if p.requires_grad and id(p) not in others]
         self._task, self._sums = task, torch.zeros(task.sums, dtype=torch.float64, device=fabric.device)
         self.captured = fabric.device.type == "cuda" and ranks.world == 1 and recipe.precision != "fp16"
         self._rate = torch.zeros((), device=fabric.device) if self.captured else None

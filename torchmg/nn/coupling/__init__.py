@@ -13,16 +13,20 @@ from torchmg.nn.coupling.local import LocalCoupling
 from torchmg.nn.coupling.multigrid import Multigrid
 from torchmg.nn.coupling.registry import (
     COUPLINGS,
+    IN_GROUPS,
     as_builder,
     channel_coupling,
     conv_builder,
     full_conv,
     own_options,
 )
+from torchmg.nn.coupling.separable import Separable
+from torchmg.nn.coupling.shuffle import Shuffle
 from torchmg.nn.coupling.stencil import Padding, correlate, correlate_adjoint, spectral_bound, symbol
 
 __all__ = [
     "COUPLINGS",
+    "IN_GROUPS",
     "BlockChain",
     "Chain",
     "ChannelCoupling",
@@ -41,6 +45,8 @@ __all__ = [
     "Pointwise",
     "PointwisePart",
     "Scheme",
+    "Separable",
+    "Shuffle",
     "Stencil",
     "Union",
     "adjoint",

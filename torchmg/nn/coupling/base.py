@@ -1,9 +1,10 @@
 """Channel couplings: linear maps of feature maps whose dense kernel is a fixed linear image of fewer weights.
 
-Every member is W = Q(theta), with Q a selection or replication: which is why each has an exact adjoint, can be
-compared with a dense convolution, and can be folded into one. Reimplemented from the abstracts of "Low-Cost
-Parameterizations of Deep Convolutional Neural Networks" (Treister, Ruthotto, Sharoni, Zafrani, Haber, 2018) and the
-authors' earlier public code; the papers' full texts were not to be had.
+Every member is W = Q(theta), with Q a selection or replication, or a product of such maps (`separable`, `multigrid`):
+which is why each has an exact adjoint, can be compared with a dense convolution, and can be folded into one.
+Reimplemented from the abstracts of "Low-Cost Parameterizations of Deep Convolutional Neural Networks" (Treister,
+Ruthotto, Sharoni, Zafrani, Haber, 2018) and the authors' earlier public code; the papers' full texts were not to be
+had.
 """
 
 from abc import ABC, abstractmethod
@@ -45,6 +46,8 @@ class ChannelCoupling(nn.Module, ABC):
 
     name: ClassVar[str]
     """Its name in the registry."""
+    degree: ClassVar[int] = 1
+    """Of the dense kernel in the weights of `variances`: 1 where it is linear in them."""
 
     def __init__(
         self,

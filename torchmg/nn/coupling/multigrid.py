@@ -70,6 +70,7 @@ class Multigrid(ChannelCoupling):
             for level in levels
         )
         sizes, how = self._transfer_sizes()
+        self._init: TransferInit = transfer_init
         self.restrict = nn.ModuleList(Restriction(*size, init=transfer_init, **how) for size in sizes)
         self.prolong = nn.ModuleList(Prolongation(*size, init=transfer_init, **how) for size in sizes)
         self.reset_parameters()
@@ -140,12 +141,13 @@ class Multigrid(ChannelCoupling):
 
     @cached_property
     def _gains(self) -> list[float]:
-        """See `_gains`; of transfers with uniform weights."""
+        """See `_gains`; of transfers with uniform weights, which are the variances of gaussian ones."""
         sizes, how = self._transfer_sizes()
         with torch.device("cpu"), torch.no_grad():
             down = [Restriction(*size, init="uniform", **how).dense_weight() for size in sizes]
             up = [Prolongation(*size, init="uniform", **how).dense_weight() for size in sizes]
-            return _gains(self.in_channels, down, up, [level.groups for level in self.hierarchy.levels])
+            groups = [level.groups for level in self.hierarchy.levels]
+            return _gains(self.in_channels, down, up, groups, averages=self._init != "gaussian")
 
     def _transfer_sizes(self) -> tuple[list[tuple[int, int]], dict[str, Any]]:
         """Width and groups of the transfers below each level, and what they have in common."""
@@ -164,11 +166,19 @@ class Multigrid(ChannelCoupling):
         return [(r, p) for r, p in pairs if isinstance(r, Restriction) and isinstance(p, Prolongation)]
 
 
-def _gains(channels: int, down: list[Tensor], up: list[Tensor], groups: list[int]) -> list[float]:
+def _gains(channels: int, down: list[Tensor], up: list[Tensor], groups: list[int], averages: bool) -> list[float]:
     """Variance that each level gives to outputs, for one tap of unit variance and inputs that are independent.
 
     A coarse channel has the squared length of its composed restriction's row, which grouped random weights sum over
     their inputs, and composed prolongations weigh by their squares. The mean over outputs.
+
+    Args:
+        channels: width of the finest level.
+        down: dense restrictions, finest first.
+        up: dense prolongations, finest first.
+        groups: of each level.
+        averages: whether `down` and `up` are the transfers; else the variances of their independent entries, and then
+            squares of products are products of squares.
     """
     variance, weigh, gains = torch.ones(channels, dtype=torch.float64), None, []
     restricted = prolonged = None
@@ -177,7 +187,8 @@ def _gains(channels: int, down: list[Tensor], up: list[Tensor], groups: list[int
             r, p = down[index - 1].double(), up[index - 1].double()
             restricted = r if restricted is None else r @ restricted
             prolonged = p if prolonged is None else prolonged @ p
-            variance, weigh = restricted.square().sum(1), prolonged.square().mean(0)
+            squares = [m.square() if averages else m for m in (restricted, prolonged)]
+            variance, weigh = squares[0].sum(1), squares[1].mean(0)
         inputs = variance.unflatten(0, (parts, -1))
         outputs = inputs.sum(1, keepdim=True).expand_as(inputs).flatten()
         gains.append((outputs.mean() if weigh is None else weigh @ outputs).item())

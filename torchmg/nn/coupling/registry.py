@@ -8,7 +8,7 @@ from typing import Any, Final
 from torch import nn
 
 from torchmg.errors import UsageError
-from torchmg.hierarchy import Dims, check_choice
+from torchmg.hierarchy import Dims, check_choice, check_groups
 from torchmg.nn.conv import ConvBuilder, grouped_conv
 from torchmg.nn.coupling.base import ChannelCoupling
 from torchmg.nn.coupling.block_chain import BlockChain
@@ -18,12 +18,19 @@ from torchmg.nn.coupling.grouped import Depthwise, Full, Grouped, Pointwise
 from torchmg.nn.coupling.lattice import Lattice
 from torchmg.nn.coupling.lean import Lean, Union
 from torchmg.nn.coupling.multigrid import Multigrid
+from torchmg.nn.coupling.separable import Separable
+from torchmg.nn.coupling.shuffle import Shuffle
 from torchmg.nn.coupling.stencil import Padding
 
-_MEMBERS = (Full, Grouped, Depthwise, Pointwise, Union, Lean, Circulant, Chain, BlockChain, Lattice, Multigrid)
+_MEMBERS: tuple[type[ChannelCoupling], ...] = (
+    *(Full, Grouped, Shuffle, Depthwise, Pointwise, Separable, Union, Lean),
+    *(Circulant, Chain, BlockChain, Lattice, Multigrid),
+)
 
 COUPLINGS: Final[Mapping[str, type[ChannelCoupling]]] = MappingProxyType({member.name: member for member in _MEMBERS})
 """Every member by its name."""
+IN_GROUPS: Final = ("grouped", "shuffle")
+"""Members that `conv_builder` cuts into as many groups as a block asks for."""
 
 
 def channel_coupling(
@@ -70,8 +77,9 @@ def own_options(name: str) -> tuple[str, ...]:
 def conv_builder(name: str = "grouped", **options: Any) -> ConvBuilder:
     """What builds a block's convolutions from the coupling of that name, called as `grouped_conv` is.
 
-    With `grouped` that is `grouped_conv` itself, cut into as many groups as the block asks for. The other members have
-    sparsity of their own and do not look at the number of groups.
+    With `grouped` that is `grouped_conv` itself, cut into as many groups as the block asks for, and with `shuffle` the
+    same and a shuffle of channels after it. The other members have sparsity of their own and do not look at the number
+    of groups, nor do these two when an option says it.
 
     Raises:
         UnknownNameError: an unknown name.
@@ -81,6 +89,8 @@ def conv_builder(name: str = "grouped", **options: Any) -> ConvBuilder:
     check_options(name, options)
     if name == "grouped" and not options:
         return grouped_conv
+    if name == "shuffle" and not options:
+        return shuffled_conv
     if name == "full":
         return full_conv
 
@@ -99,6 +109,18 @@ def full_conv(
     """`grouped_conv` of one group, however many a block asks for."""
     del groups
     return grouped_conv(in_channels, out_channels, kernel_size, stride=stride, dims=dims)
+
+
+def shuffled_conv(
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1, dims: Dims = 2
+) -> Shuffle:
+    """`Shuffle` of as many groups as a block asks for.
+
+    Raises:
+        GroupError: `groups` does not divide both widths.
+    """
+    check_groups(in_channels, groups, f"a shuffle coupling {in_channels} -> {out_channels}")
+    return Shuffle(in_channels, out_channels, kernel_size, group_size=in_channels // groups, stride=stride, dims=dims)
 
 
 def as_builder(coupling: str | ConvBuilder) -> ConvBuilder:
