@@ -22,7 +22,7 @@ from torchmg.nn import MGICBlock
 from torchmg.study import HierarchyStudy, study_hierarchy
 from torchmg.study.ablated import ablation, page_section, read_ablation
 from torchmg.study.hierarchy import _checked
-from torchmg.study.members import BASE, GROUP_SIZE, MEMBERS, QUESTIONS, REFERENCE, TWIN_BASE
+from torchmg.study.members import BASE, GROUP_SIZE, MEMBERS, QUESTIONS, REFERENCE
 from torchmg.study.plan import Planned, make_plan, planned_as, read_plan, runs_of
 from torchmg.study.widths import Steps, base_of_equal_cost, build, nearest, parameters
 from torchmg.train.recipe import BASES
@@ -70,7 +70,7 @@ def test_equal_parameters_are_nearly_equal_and_none_are_nearer(member: Any) -> N
     aim = parameters(REFERENCE, BASE, SHAPE)
     base = base_of_equal_cost(member, lambda base: parameters(member, base, SHAPE), aim)
     error = abs(parameters(member, base, SHAPE) / aim - 1)
-    assert error < (0.02 if member.question == "hierarchy" else 0.05)
+    assert error < (0.02 if member.question == "hierarchy" else 0.13)
     for other in (base - member.step, base + member.step):
         assert error <= abs(parameters(member, other, SHAPE) / aim - 1) + 1e-3  # ratios and differences part a little
 
@@ -96,11 +96,11 @@ def blocks(model: torch.nn.Module) -> list[MGICBlock]:
 @pytest.mark.parametrize("budget", ["width", "parameters"])
 def test_members_have_the_levels_and_groups_that_they_say(name: str, budget: str) -> None:
     member, aim = MEMBERS[name], parameters(REFERENCE, BASE, SHAPE)
-    base = float(TWIN_BASE if member.question == "training" else BASE)
+    base = float(BASE)
     if budget == "parameters" and member.step:
         base = base_of_equal_cost(member, lambda base: parameters(member, base, SHAPE), aim)
     rivals = [rival for rival in MEMBERS if MEMBERS[rival].question == "hierarchy" and rival != REFERENCE.name]
-    last = int(name[-1]) if member.question == "levels" else 1 if name in (*rivals, "grouped_mixed") else 5
+    last = int(name[-1]) if member.question == "levels" else 1 if name in (*rivals, "grouped_mixed") else 4
     found = blocks(build(member, base, SHAPE))
     assert [len(block.relax) for block in found] == LEVELS[last]
     coupling = member.options.get("coarsest_coupling", "full")
@@ -163,7 +163,7 @@ def test_rows_are_what_the_records_say(tmp_path: Path) -> None:
         for run in (
             Planned("plain", step=1.01),
             Planned("mgic", step=1.0),
-            Planned("grouped", "time", base=32.0, step=0.97),
+            Planned("grouped", "time", base=16.0, step=0.97),
             Planned("mgic_twin", length=2, base=16.0),
             Planned("mgic_twin", length=1, base=16.0),
         )
@@ -188,7 +188,7 @@ def test_rows_are_what_the_records_say(tmp_path: Path) -> None:
         assert row["step"] == planned[row["run"]].step
     assert rows[-1]["test_std"] is None
     text = str(found.table())
-    small = parameters(MEMBERS["grouped"], 32, SHAPE)
+    small = parameters(MEMBERS["grouped"], 16, SHAPE)
     own = parameters(REFERENCE, BASE, SHAPE)
     assert found.table().rows[1][4:6] == [small, round(small / own, 3)]
     for words in ("92.25 ± 0.35", f"{small:,}", "plain groups", QUESTIONS["cycle"], "2 times the"):
@@ -297,7 +297,7 @@ def test_a_study_leaves_records_table_and_picture(study: HierarchyStudy) -> None
         assert int(row["parameters"]) == record["parameters"]
         assert record["environment"]["threads"] == 1
         assert record["recipe"]["subset"] == 64
-    assert rows[2]["base"] == "32.0"
+    assert rows[2]["base"] == "16.0"
     read = json.loads((study.folder / "hierarchy.json").read_text())
     assert read["recipe"]["epochs"] == 1
     assert [row["run"] for row in read["rows"]] == names

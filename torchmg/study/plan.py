@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from torchmg.errors import CheckpointError, ResumeError
-from torchmg.study.members import BASE, LENGTHS, MEMBERS, REFERENCE, TWIN_BASE, Member
+from torchmg.study.members import BASE, LENGTHS, MEMBERS, REFERENCE, Member
 from torchmg.study.widths import Steps, base_of_equal_cost, parameters
 from torchmg.train.environment import environment
 from torchmg.train.files import read_text, write_json
@@ -59,7 +59,7 @@ class Planned:
 def runs_of(member: Member) -> list[Planned]:
     """The runs of a member before their widths are chosen: two where it has a choice of widths, one for each budget."""
     if member.question == "training":
-        return [Planned(member.name, length=length, base=TWIN_BASE) for length in LENGTHS]
+        return [Planned(member.name, length=length) for length in LENGTHS]
     if member.step == 0:
         return [Planned(member.name)]
     return [Planned(member.name, "parameters"), Planned(member.name, "time")]
