@@ -33,13 +33,21 @@ RATIOS = {(16, 1): 3.0, (8, 1): 4.5, (16, 32): 2.8, (8, 32): 4.0}
 def timed(
     run: Script, networks: dict[str, tuple[str, dict[str, Any]]], reference: str, batches: tuple[int, ...]
 ) -> Speeds:
-    """Networks of the catalogue, with the ratios to one of them."""
+    """Networks of the catalogue, with the ratios to one of them; compiled, which takes minutes, on one thread only."""
     shape = (3, 64, 64) if run.quick else (3, 224, 224)
     subjects = [Subject(name, torchmg.create(model, **options), shape) for name, (model, options) in networks.items()]
-    engines = DEFAULT_ENGINES if run.quick else tuple(ENGINES)
-    speeds = time_networks(
-        subjects, reference=reference, batch_sizes=batches, threads=run.threads, engines=engines, **run.timing
-    )
+    parts = [
+        time_networks(
+            subjects,
+            reference=reference,
+            batch_sizes=batches,
+            threads=(threads,),
+            engines=tuple(ENGINES) if threads == 1 and not run.quick else DEFAULT_ENGINES,
+            **run.timing,
+        )
+        for threads in run.threads
+    ]
+    speeds = Speeds([r for part in parts for r in part.rows], list({s: None for part in parts for s in part.left_out}))
     print(speeds.table(reference))
     return speeds
 

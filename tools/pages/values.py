@@ -6,6 +6,7 @@ An expression is a calculation with + - * / and min, max, mean, std over referen
     {results/digits_resnet20_s*:test}               of several runs, inside of mean, std, min or max
     {benchmarks/queue_parallel:images_per_second.2} any value of a record, by its path
     {benchmarks/convert_study:rows[method=match layers,ratio=4].accuracy.0}   the entry of a list that has these values
+    {benchmarks/cpu_layers:rows[*,kernel=3,group_size=4].gflops}              of all such entries, inside of mean, min
     {benchmarks/study_stability:rows[network=full][error 4 bits]}             a key in brackets may hold spaces and dots
     {paper/mgiad-1:MgNet^{A,B}, 20-type:test}       what a paper prints in a row; also `train`, `spread`, `gap`,
                                                     `parameters`, `macs`
@@ -150,10 +151,21 @@ def _field(record: Any, path: str, reference: str) -> Any:
         score = score_of(Recipe.from_json(record["recipe"]).data)
         test, train = (score.of(record, split) for split in ("test", "train"))
         return {"test": test, "train": train, "gap": train - test}[path]
-    found = record
-    for step in re.findall(r"\[[^\]]*\]|[^.\[]+", path):
+    return _followed(record, re.findall(r"\[[^\]]*\]|[^.\[]+", path), reference)
+
+
+def _followed(found: Any, steps: Sequence[str], reference: str) -> Any:
+    for number, step in enumerate(steps):
         try:
-            found = _chosen(found, step[1:-1]) if "=" in step else found[_key(step, found)]
+            if "=" not in step:
+                found = found[_key(step, found)]
+            elif step.startswith("[*,"):
+                chosen = _matching(found, step[3:-1])
+                if not chosen:
+                    raise ValueError
+                return [_followed(entry, steps[number + 1 :], reference) for entry in chosen]
+            else:
+                (found,) = _matching(found, step[1:-1])
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ValueError(f"{reference}: no '{step}' there.") from error
     return found
@@ -163,10 +175,9 @@ def _key(step: str, holder: Any) -> str | int:
     return int(step) if isinstance(holder, list) else step.strip("[]")
 
 
-def _chosen(entries: Sequence[Mapping[str, Any]], conditions: str) -> Any:
+def _matching(entries: Sequence[Mapping[str, Any]], conditions: str) -> list[Any]:
     wanted = dict(condition.split("=", 1) for condition in conditions.split(","))
-    (found,) = (entry for entry in entries if all(str(entry[key]) == text for key, text in wanted.items()))
-    return found
+    return [entry for entry in entries if all(str(entry[key]) == text for key, text in wanted.items())]
 
 
 def _printed(table: str, label: str, column: str) -> Any:
