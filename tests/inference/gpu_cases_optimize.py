@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import pytest
 import torch
 from torch import nn
 
@@ -68,9 +69,13 @@ def case_blocks_in_one_launch() -> None:
         assert check(MGICBlock(32, group_size=8, transfer_norm="both"), (32, 3, 3), 3, HALF).kinds == {"block": 1}
 
 
+def case_transposed_transfers() -> None:
+    check(MGICBlock(48, group_size=8, transfer_weights="transpose", transfer_norm="none"), (48, 3, 3))
+
+
+@pytest.mark.slow
 def case_other_transfers() -> None:
     check(MGICBlock(32, group_size=8, transfer_norm="both"), (32, 4, 4))
-    check(MGICBlock(48, group_size=8, transfer_weights="transpose", transfer_norm="none"), (48, 3, 3))
     check(MGICBlock(32, group_size=8, transfer_groups="interleaved"), (32, 3, 3))
     check(MGICBlock(32, group_size=8, transfer_init="gaussian", transfer_weights="fixed"), (32, 3, 3))
 
@@ -81,6 +86,7 @@ def case_plain_correction_and_no_full_coupling() -> None:
     check(MGICBlock(32, group_size=8, coupling="shuffle"), (32, 3, 3))
 
 
+@pytest.mark.slow
 def case_other_cycles() -> None:
     check(MGICBlock(32, group_size=8, cycle="W", pre=1), (32, 2, 3), 1)
 

@@ -19,11 +19,11 @@ CASES = "../inference/gpu_cases_optimize"
 NETWORKS = "../inference/gpu_cases_networks"
 
 
-def run_cases(name: str, *, interpret: bool = True) -> None:
+def run_cases(name: str, *, interpret: bool = True, slow: bool = False) -> None:
     sys.path.insert(0, str(KERNELS))
     from interpreted import run_cases  # pyright: ignore[reportMissingImports]
 
-    run_cases(name, interpret=interpret)
+    run_cases(name, interpret=interpret, slow=slow)
 
 
 def test_plans_in_the_interpreter() -> None:
@@ -31,7 +31,8 @@ def test_plans_in_the_interpreter() -> None:
 
 
 @pytest.mark.slow
-def test_plans_of_networks_in_the_interpreter() -> None:
+def test_more_plans_in_the_interpreter() -> None:
+    run_cases(CASES, slow=True)
     run_cases(NETWORKS)
 
 

@@ -23,6 +23,11 @@ BEFORE = ["none", "affine", "reach", "affine_relu"]
 AFTER = ["sums", "all", "gate_relu", "none", "bias", "add", "gate", "relu_sums", "ungated"]
 
 
+def slow(case: Any) -> Any:
+    """For the slow suite."""
+    return pytest.param(case, marks=pytest.mark.slow)
+
+
 def shape_of(
     groups: int, sizes: tuple[int, int], kernel: int, stride: int, images: int = 2, height: int = 7, width: int = 5
 ) -> Shape:
@@ -144,7 +149,7 @@ def case_sizes_types_and_edges(number: int) -> None:
     check(shape, choose(DTYPES, turn), transposed, choose(BEFORE, turn // 3), choose(AFTER, number + number // 9))
 
 
-@pytest.mark.parametrize("sizes", [(8, 4), (4, 8), (2, 1), (1, 2), (32, 16), (3, 5), (2, 64)])
+@pytest.mark.parametrize("sizes", [(8, 4), (4, 8), *map(slow, [(2, 1), (1, 2), (32, 16), (3, 5), (2, 64)])])
 @pytest.mark.parametrize("transposed", [False, True])
 def case_in_and_out_groups_differ(sizes: tuple[int, int], transposed: bool) -> None:
     for number, kernel in enumerate((1, 3)):
@@ -152,7 +157,9 @@ def case_in_and_out_groups_differ(sizes: tuple[int, int], transposed: bool) -> N
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize(("kernel", "stride"), [(5, 1), (5, 2), (2, 2), (1, 3)])
+@pytest.mark.parametrize(
+    ("kernel", "stride"), [(5, 1), *(pytest.param(*k, marks=pytest.mark.slow) for k in ((5, 2), (2, 2), (1, 3)))]
+)
 def case_other_kernels(kernel: int, stride: int, transposed: bool) -> None:
     check(shape_of(3, (4, 4), kernel, stride), torch.float32, transposed, "reach", "all")
 
@@ -185,7 +192,7 @@ def case_rows_however_cut(before: str, transposed: bool) -> None:
         )
 
 
-@pytest.mark.parametrize("packs", [1, 2, 4])
+@pytest.mark.parametrize("packs", [1, 2, slow(4)])
 def case_wide_packs(packs: int) -> None:
     for kernel, stride in ((1, 1), (3, 2)):
         check(shape_of(7, (8, 8), kernel, stride), torch.float16, False, "affine", "sums", Config(16, packs, 4, 2, 0))

@@ -15,14 +15,14 @@ from torchmg.kernels.gpu.conv import conv
 from torchmg.kernels.gpu.weights import weight_gradient
 from torchmg.kernels.shape import Shape
 
-EXAMPLES = 3 if os.environ.get("TRITON_INTERPRET") == "1" else 100
+EXAMPLES = 10 if os.environ.get("TRITON_INTERPRET") == "1" else 100
 random = settings(max_examples=EXAMPLES, deadline=None, database=None)
 
 
 @st.composite
 def shapes(draw: st.DrawFn) -> Shape:
     """Any group size up to 64 on either side, few groups, odd sizes, kernels and strides of all kinds."""
-    most = 16 if EXAMPLES == 3 else 64
+    most = 16 if EXAMPLES == 10 else 64
     sizes = st.sampled_from([size for size in (1, 2, 3, 4, 8, 12, 16, 24, 32, 64) if size <= most])
     into, out = draw(sizes), draw(sizes)
     out = 2 if into == out == 1 else out  # depthwise convolutions are not theirs

@@ -143,10 +143,18 @@ def _norm_conv(shape: Shape, dtype: torch.dtype, has_affine: bool, relu: bool, h
         same(a, None if t is None else next(expected), dtype, f"gradient of {name} of {what}", 3)
 
 
-def case_norm_conv() -> None:
+def _norm_convs(chosen: Sequence[tuple[Shape, torch.dtype]]) -> None:
     ways = itertools.cycle([(a, r, d) for a in (True, False) for r in (a, False) for d in (False, True)][::-1])
-    for shape, dtype in shapes_and_types()[::2] + shapes_and_types()[1::4]:
+    for shape, dtype in chosen:
         _norm_conv(shape, dtype, *next(ways))
+
+
+def case_norm_conv() -> None:
+    _norm_convs(shapes_and_types()[::3])
+
+
+def case_more_norm_convs() -> None:
+    _norm_convs(shapes_and_types()[1::3] + shapes_and_types()[2::3])
 
 
 def case_norm_conv_every_way() -> None:

@@ -23,14 +23,17 @@ GUARD = 512
 """Numbers of NaN before and after each tensor."""
 
 
-def run_cases(name: str, *, interpret: bool = True) -> None:
-    """Run all cases of a file beside this one, `interpret`ed or else on the GPU; fails with what pytest printed."""
+def run_cases(name: str, *, interpret: bool = True, slow: bool = False) -> None:
+    """Run the cases of a file beside this one, those marked `slow` or the others; fails with what pytest printed.
+
+    They are `interpret`ed, or else all run on the GPU.
+    """
     pytest.importorskip("triton")
     here = Path(__file__).parent
     settings = ["python_files=gpu_cases_*.py", "python_functions=case_*", "addopts="]
     options = [part for setting in settings for part in ("-o", setting)]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-W", "ignore", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    options += ["-m", "not gpu"] if interpret else []
+    options += ["-m", f"not gpu and {'' if slow else 'not '}slow"] if interpret else []
     env = {**os.environ, "TRITON_INTERPRET": str(int(interpret)), "TORCHMG_TUNE": "0", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, *options, str(here / f"{name}.py")], env=env, cwd=here.parents[1], capture_output=True, text=True

@@ -8,6 +8,11 @@ def test_convolutions_in_the_interpreter() -> None:
     run_cases("gpu_cases_conv")
 
 
+@pytest.mark.slow
+def test_more_convolutions_in_the_interpreter() -> None:
+    run_cases("gpu_cases_conv", slow=True)
+
+
 @pytest.mark.gpu
 def test_convolutions_on_a_gpu() -> None:
     run_cases("gpu_cases_conv", interpret=False)

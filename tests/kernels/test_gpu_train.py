@@ -31,9 +31,10 @@ BATCHES = (
     ),
 )  # fmt: skip
 """Cases of one process each."""
+SLOW = ("more_norm_convs",)
 
 
-@pytest.mark.parametrize("cases", BATCHES, ids=lambda cases: cases[0])
+@pytest.mark.parametrize("cases", [*BATCHES, pytest.param(SLOW, marks=pytest.mark.slow)], ids=lambda cases: cases[0])
 def test_interpreted(cases: tuple[str, ...]) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CASES.parents[2])}
     done = subprocess.run(
@@ -44,11 +45,12 @@ def test_interpreted(cases: tuple[str, ...]) -> None:
 
 def test_every_case_is_run() -> None:
     source = CASES.read_text(encoding="utf-8")
-    assert sorted(case for batch in BATCHES for case in batch) == sorted(re.findall(r"^def case_(\w+)", source, re.M))
+    run = sorted(case for batch in (*BATCHES, SLOW) for case in batch)
+    assert run == sorted(re.findall(r"^def case_(\w+)", source, re.M))
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("case", [case for batch in BATCHES for case in batch])
+@pytest.mark.parametrize("case", [case for batch in (*BATCHES, SLOW) for case in batch])
 def test_on_a_gpu(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(CASES.parent)
     cases = importlib.import_module(CASES.stem)

@@ -68,8 +68,8 @@ def test_features_are_as_announced() -> None:
     assert "3 levels" in torchmg.info(mgic_dgcnn())
 
 
-FILES = [("multigrid", "edge", "onnx"), ("multigrid", "diff", "pt2")]
-MORE = [("multigrid", "diff", "onnx"), ("dense", "edge", "onnx"), ("dense", "edge", "pt2")]
+FILES = [("multigrid", "diff", "pt2")]
+MORE = [("multigrid", "edge", "onnx"), ("multigrid", "diff", "onnx"), *(("dense", "edge", e) for e in ("onnx", "pt2"))]
 
 
 @pytest.mark.parametrize(

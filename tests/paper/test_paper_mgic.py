@@ -97,7 +97,7 @@ def test_the_texts_rules_are_only_asked_for_where_there_are_presets() -> None:
 
 def test_what_is_said_of_a_whole_table_reaches_programs_too() -> None:
     tables = list(TABLES.values())
-    note = for_programs(tables, []).note
+    note = for_programs([replace(table, rows=()) for table in tables], []).note
     for table in tables:
         assert not table.note or f"{table.source}: {table.note}" in note
 

@@ -147,6 +147,7 @@ def interrupted(number: str, tmp_path: Path) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 def test_a_lost_process_ends_the_run_with_a_message_and_a_checkpoint(tmp_path: Path) -> None:
     code, said = interrupted("SIGKILL", tmp_path)
     assert code == 1

@@ -67,6 +67,7 @@ def test_a_run_that_mixes_continues_bit_for_bit_in_mid_epoch(
     assert log(plain.folder) != log(whole.folder)
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_mixtures(tmp_path: Path) -> None:
     """Real digits, because other processes do not see what a test has replaced."""
     pytest.importorskip("sklearn")

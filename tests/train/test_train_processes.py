@@ -118,6 +118,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments(unbroken: Path, tmp_path: Path) -> None:
     folder, chance, reached = tmp_path / "run", random.Random(0), []
     for steps in (3, 6, 2, 5, 4):

@@ -3,8 +3,9 @@
 For small layers a call costs as much as its arithmetic, so what is asked before one is cheap.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Size, Tensor, nn
@@ -15,11 +16,18 @@ from torchmg.kernels import lowerings
 from torchmg.kernels.choice import choose
 from torchmg.kernels.shape import Lowering, Shape
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Pair = tuple[int, int]
 Wanted = tuple[bool, bool, bool]
 """Which gradients: for the input, the weight, the bias."""
 
 _ORDINARY = (Tensor, nn.Parameter)
+
+
+def constant(function: Function) -> Function:
+    """`torch.compiler.assume_constant_result` without the import of the compiler, which takes longer than torch's."""
+    vars(function)["_dynamo_marked_constant"] = True
+    return function
 
 
 def is_plain(*tensors: Tensor) -> bool:
@@ -70,6 +78,19 @@ def chosen_for(shape: Shape, x: Tensor, weight: Tensor) -> Lowering:
     """The lowering for a call now: with gradients if autograd records one of these tensors."""
     gradients = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     return choose(shape, threads=torch.get_num_threads(), gradients=gradients)
+
+
+def sought(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int) -> tuple[Lowering, Shape] | None:
+    """What a call of these sizes would take instead of torch's own convolution; None where that is the fastest.
+
+    Asked before `is_plain`, which costs more, so that what torch computes anyway is not held up.
+    """
+    if type(x) not in _ORDINARY or type(weight) not in _ORDINARY or torch._C._get_tracing_state() is not None:
+        return None
+    shape = shape_of(x.shape, weight.shape, stride, padding, groups)
+    if shape is None or (chosen := chosen_for(shape, x, weight)) == "aten":
+        return None
+    return chosen, shape
 
 
 def computed(chosen: Lowering, shape: Shape, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

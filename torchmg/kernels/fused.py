@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from torchmg.kernels import native
+from torchmg.kernels.eager import constant
 from torchmg.kernels.on_gpu import is_there
 from torchmg.kernels.shape import ConvShape, Shape, Track
 
@@ -33,7 +34,7 @@ _ARGUMENTS: dict[str, list[Any]] = {
 }
 
 
-@torch.compiler.assume_constant_result
+@constant
 def available() -> bool:
     """Whether the native library is there with all that training needs."""
     return native.has(*_ARGUMENTS)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from torchmg.kernels import lowerings, on_gpu
 from torchmg.kernels.choice import choose, may_differ
-from torchmg.kernels.eager import Pair, chosen_for, computed, gradients, is_plain, shape_of
+from torchmg.kernels.eager import Pair, chosen_for, computed, constant, gradients, is_plain, shape_of, sought
 from torchmg.kernels.shape import Shape
 
 
@@ -48,10 +48,12 @@ def grouped_conv(
         shape = shape_of(x.shape, weight.shape, stride, padding, groups)
         if shape is not None and (y := on_gpu.grouped_conv(x, weight, bias, shape)) is not None:
             return y
-    elif groups > 1 and (is_plain(x, weight) if bias is None else is_plain(x, weight, bias)):
-        shape = shape_of(x.shape, weight.shape, stride, padding, groups)
-        if shape is not None and (chosen := chosen_for(shape, x, weight)) != "aten":
-            return computed(chosen, shape, x, weight, bias)
+    elif (
+        groups > 1
+        and (found := sought(x, weight, stride, padding, groups)) is not None
+        and (is_plain(x, weight) if bias is None else is_plain(x, weight, bias))
+    ):
+        return computed(*found, x, weight, bias)
     return F.conv2d(x, weight, bias, stride, padding, groups=groups)
 
 
@@ -178,7 +180,7 @@ def _aten_backward(grad: Tensor, x: Tensor, weight: Tensor, *how: Any) -> tuple[
     )
 
 
-@torch.compiler.assume_constant_result
+@constant
 def _may_differ(in_group: int, out_group: int, kernel_h: int, kernel_w: int) -> bool:
     return may_differ(in_group, out_group, (kernel_h, kernel_w))
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
 from torchmg.kernels import choice, fused, fused_op, on_gpu  # noqa: F401 (the operators that compilers see)
-from torchmg.kernels.eager import is_ordinary, is_plain, shape_of
+from torchmg.kernels.eager import constant, is_ordinary, is_plain, shape_of
 from torchmg.kernels.gpu.support import channels_last
 from torchmg.kernels.shape import Track
 from torchmg.nn.conv import GroupedConv2d, pointwise
@@ -240,7 +240,7 @@ def _beside(x: Tensor, sizes: Sequence[int], y: Tensor) -> bool:
     return is_plain(x) and x.is_contiguous()
 
 
-@torch.compiler.assume_constant_result
+@constant
 def _constant_small(in_group: int, out_group: int, kernel_h: int, kernel_w: int) -> bool:
     return _small(in_group, out_group, (kernel_h, kernel_w))
 

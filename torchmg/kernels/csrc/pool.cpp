@@ -11,6 +11,8 @@
 #include <system_error>
 #include <thread>
 
+#include "openmp.h"
+
 namespace {
 
 // About 20 microseconds: longer than the pause between two layers, shorter than anybody minds.
@@ -66,6 +68,7 @@ void work(Job &job, int thread) {
   inside = false;
 }
 
+// Threads of our own, where there is no OpenMP.
 struct Pool {
   std::mutex turn;
   std::deque<Signal> starts;  // one for each worker: how many jobs it was given
@@ -141,7 +144,8 @@ extern "C" void tmg_parallel(int threads, int tasks, void (*task)(void *, int, i
   }
   Job job;
   job.task = task, job.context = context, job.tasks = tasks, job.threads = threads;
-  pool()->run(job);
+  const auto body = [](void *mine, int thread) { work(*static_cast<Job *>(mine), thread); };
+  if (!tmg_on_openmp(threads, body, &job)) pool()->run(job);
 }
 
 float *tmg_scratch(std::size_t floats, int slot) {
