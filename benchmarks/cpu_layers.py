@@ -50,7 +50,11 @@ def measure(kernel: int, width: int, side: int, group: int, batch: int, threads:
     eager, ours = min(ms["planes"], ms["channels_last"]), min(ms["torchmg"], ms["torchmg_last"])
     row = {"kernel": kernel, "channels": width, "size": side, "group_size": group, "batch": batch, "threads": threads}
     row |= {"ms": ms, "speed_up": eager / ours, "over_copy": ours / ms["copy"]}
-    row |= {"gflops": 2e-6 * shape.macs / ours, "gbytes": 8e-6 * x_elements(shape) / ours}
+    row |= {
+        "gflops": 2e-6 * shape.macs / ours,
+        "eager_gflops": 2e-6 * shape.macs / eager,
+        "gbytes": 8e-6 * x_elements(shape) / ours,
+    }
     return row | ({"matmul_speed_up": eager / ms["matmul"]} if "matmul" in ms else {})
 
 
