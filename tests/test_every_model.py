@@ -32,7 +32,7 @@ FAST = smallest_of_each_kind()
 DEEP = {
     *("ghost_resnet56", "shufflenetv2_050", "mobilenetv3_small_cifar", "vit_cifar"),
     *("lraspp_mobilenetv3_small", "mgic_lraspp_mobilenetv3_small"),
-    *("function_mobilenetv3", "function_ghost", "dgcnn"),
+    *("function_mobilenetv3", "function_ghost", "dgcnn", "drnet_circulant", "lean_resnet20"),
 }
 """Of these, what takes long to trace while a relative or tests of its own trace the same layers."""
 

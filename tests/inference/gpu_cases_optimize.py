@@ -53,12 +53,17 @@ def check(model: nn.Module, shape: tuple[int, ...], images: int = 2, dtype: torc
     return plan
 
 
-def case_blocks_of_every_group_size() -> None:
+@pytest.mark.slow
+def case_blocks_of_other_group_sizes() -> None:
+    whole = {"block": 1}
+    assert check(MGICBlock(64, group_size=4), (64, 2, 3), 3, HALF).kinds == whole
+    assert check(MGICBlock(128, group_size=32, coarsest=32), (128, 3, 3), 1, HALF).kinds == whole
+
+
+def case_blocks() -> None:
     whole = {"block": 1}
     assert check(MGICBlock(64, group_size=8), (64, 5, 7)).kinds == whole
     assert check(MGICBlock(64, group_size=16), (64, 3, 4), 1, BF16).kinds == whole
-    assert check(MGICBlock(64, group_size=4), (64, 2, 3), 3, HALF).kinds == whole
-    assert check(MGICBlock(128, group_size=32, coarsest=32), (128, 3, 3), 1, HALF).kinds == whole
     apart = {"level": 2, "relaxation": 1, "restriction": 1}
     assert check(MGICBlock(64, group_size=8), (64, 2, 15), 1).kinds == apart
 

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from unittest import mock
 
+import pytest
 import torch
 from gpu_cases_level import close, conv, random
 from interpreted import device, guarded, poisoned
@@ -111,6 +112,7 @@ def case_blocks() -> None:
     check((3, 128, 3, 4), 32, 64, HALF)
 
 
+@pytest.mark.slow
 def case_five_levels() -> None:
     check((1, 256, 2, 3), 16, 16, FLOAT, biased=True)
 

@@ -8,6 +8,11 @@ def test_blocks_in_the_interpreter() -> None:
     run_cases("gpu_cases_cycle")
 
 
+@pytest.mark.slow
+def test_more_blocks_in_the_interpreter() -> None:
+    run_cases("gpu_cases_cycle", slow=True)
+
+
 @pytest.mark.gpu
 def test_blocks_on_a_gpu() -> None:
     run_cases("gpu_cases_cycle", interpret=False)
