@@ -15,8 +15,8 @@ from compiled import SHARED, Built, Launch, built, recording
 FAST = ("3x3/1 of groups of 16, forward, torch.bfloat16",)
 """What is compiled in every run of the tests."""
 SPILLS = 200 if version("triton").startswith("3.6.") else 0
-"""Bytes that a thread may spill. The Triton of the oldest torch spills up to 184 in a few launches in which later ones spill none;
-which launch runs is decided by time."""
+"""Bytes that a thread may spill. The Triton of the oldest torch spills up to 184 in a few launches in which later ones
+spill none; which launch runs is decided by time."""
 interpreting = os.environ.get("TRITON_INTERPRET") == "1"
 pytestmark = pytest.mark.skipif(interpreting, reason="nothing is compiled in a process that interprets")
 
