@@ -7,7 +7,7 @@ import torchmg
 
 def case_network_of_basic_blocks() -> None:
     kinds = check(torchmg.create("mgic_resnet20"), (3, 8, 8), 1).kinds
-    assert (kinds["level"], kinds["restriction"]) == (9, 6)
+    assert (kinds["block"], kinds["relaxation"]) == (6, 3)  # the first stage has one level
 
 
 def case_network_with_data() -> None:

@@ -8,11 +8,6 @@ def test_modules_in_the_interpreter() -> None:
     run_cases("gpu_cases_network")
 
 
-@pytest.mark.slow
-def test_more_modules_in_the_interpreter() -> None:
-    run_cases("gpu_cases_network", slow=True)
-
-
 @pytest.mark.gpu
 def test_modules_on_a_gpu() -> None:
     run_cases("gpu_cases_network", interpret=False)
