@@ -6,6 +6,7 @@ Images of 224x224. Of the small networks one image on one thread is what Table 8
 MGIC-MobileNetV3 are timed, the one of its text (`paper`) and the one with Table 7's parameters and MACs (`budget`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torchmg
@@ -47,9 +48,15 @@ def timed(
         )
         for threads in run.threads
     ]
-    speeds = Speeds([r for part in parts for r in part.rows], list({s: None for part in parts for s in part.left_out}))
+    speeds = joined(parts)
     print(speeds.table(reference))
     return speeds
+
+
+def joined(parts: Sequence[Speeds]) -> Speeds:
+    """All rows; what was left out of several is said once."""
+    left_out = dict.fromkeys(reason for part in parts for reason in part.left_out)
+    return Speeds([row for part in parts for row in part.rows], list(left_out))
 
 
 def targets(resnets: Speeds, small: Speeds, batches: tuple[int, ...]) -> list[Target]:
@@ -73,9 +80,8 @@ def main() -> None:
     small = dict(list(SMALL.items())[::3] + list(SMALL.items())[-1:]) if run.quick else SMALL
     resnets = timed(run, RESNETS, "resnet34", batches)
     mobile = timed(run, small, "ghostnet", (1,))
-    rows = [row.row() for row in (*resnets.rows, *mobile.rows)]
-    left_out = list(dict.fromkeys(resnets.left_out + mobile.left_out))
-    run.write(rows, targets(resnets, mobile, batches), left_out=left_out)
+    both = joined([resnets, mobile])
+    run.write([row.row() for row in both.rows], targets(resnets, mobile, batches), left_out=both.left_out)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import torchmg
 from torchmg.bench.networks import torch_threads
 from torchmg.bench.script import Script, Target, script
 from torchmg.bench.timing import interleaved
+from torchmg.bench.training import plain_sgd, training_step
 
 BATCH = 64
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -39,15 +40,7 @@ def step_of(model: torch.nn.Module, layout: torch.memory_format, batch: int) -> 
     """One training step of a network, on pictures that stay the same."""
     model = model.train().to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     x, y = torch.randn(batch, 3, 32, 32).contiguous(memory_format=layout), torch.randint(0, 10, (batch,))
-    # A rate at which repeating it cannot diverge: numbers that are not finite have other times.
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model(x), y).backward()
-        optimizer.step()
-
-    return step
+    return training_step(lambda: F.cross_entropy(model(x), y), plain_sgd(model))
 
 
 def measure(run: Script, threads: int, names: list[str], batch: int) -> list[dict]:

@@ -46,7 +46,8 @@ class Built(NamedTuple):
     shared: int
     """Bytes of a program."""
     tensor_cores: bool
-    ptx: str
+    wide: bool
+    """Whether it reads 16 bytes at a time."""
 
 
 @contextmanager
@@ -91,7 +92,8 @@ def built(launch: Launch) -> Built:
         done: Any = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     registers, stack = _usage(done.asm["cubin"], Path(triton.__file__).parent)
     ptx = done.asm["ptx"]
-    return Built(registers, stack, done.metadata.shared, "wgmma" in ptx or "mma.sync" in ptx, ptx)
+    wide = any(".v4" in load or "0x10" in load for load in re.findall(r"(?:ld\.global|cp\.async\.c[ag])\S*.*", ptx))
+    return Built(registers, stack, done.metadata.shared, "wgmma" in ptx or "mma.sync" in ptx, wide)
 
 
 def _type(value: Any) -> str:

@@ -12,11 +12,15 @@ pytest.importorskip("triton")
 
 from compiled import SHARED, Built, Launch, built, recording
 
-FAST = ("3x3/1 of groups of 16, forward, torch.bfloat16",)
+FAST = ("3x3/1 of groups of 16, forward, torch.bfloat16", "weight gradient of groups of 16, torch.bfloat16")
 """What is compiled in every run of the tests."""
 SPILLS = 200 if version("triton").startswith("3.6.") else 0
 """Bytes that a thread may spill. The Triton of the oldest torch spills up to 184 in a few launches in which later ones
 spill none; which launch runs is decided by time."""
+WIDE = ("rows_kernel", "taps_kernel", "_affine", "_affine_backward", "_moments")
+"""Kernels that have to read maps 16 bytes at a time, as nothing but reading bounds them."""
+LIGHT = ("_affine", "_affine_backward", "_moments")
+"""Kernels of which a multiprocessor has to hold two programs, for as many reads under way: 128 registers a thread."""
 interpreting = os.environ.get("TRITON_INTERPRET") == "1"
 pytestmark = pytest.mark.skipif(interpreting, reason="nothing is compiled in a process that interprets")
 
@@ -62,6 +66,8 @@ def _check(launch: Launch) -> Built:
     what = launch.kernel.__name__, launch.warps, launch.stages, _plain(launch.arguments), found[:3]
     assert found.stack <= SPILLS, what
     assert found.shared <= SHARED, what
+    assert found.wide or launch.kernel.__name__ not in WIDE, what
+    assert found.registers <= 128 or launch.kernel.__name__ not in LIGHT, what
     return found
 
 

@@ -13,6 +13,7 @@ from torchmg.bench.gpu_timing import graphed, interleaved_on, refusal
 from torchmg.bench.networks import Subject
 from torchmg.bench.script import Target
 from torchmg.bench.timing import Call
+from torchmg.bench.training import plain_sgd, training_step
 from torchmg.kernels.choice import pinned
 from torchmg.nn.mgic import MGICBlock
 from torchmg.nn.relax import Residual
@@ -83,20 +84,14 @@ def step_of(
     # Random numbers of the host: a capture that failed can have spoilt the device's.
     x = torch.randn(batch, *shape).to(script.device).contiguous(memory_format=layout)
     y = torch.randint(0, CLASSES, (batch,)).to(script.device)
-    # A rate at which repeating it cannot diverge: numbers that are not finite have other times.
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
     run = torch.compile(model, dynamic=False) if compiling else model
 
-    def step() -> Tensor:
-        with pinned("aten" if stock else None):
-            with autocast(script.precision, script.device):
-                loss = F.cross_entropy(run(x), y)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return loss.detach()
+    def loss() -> Tensor:
+        with autocast(script.precision, script.device):
+            return F.cross_entropy(run(x), y)
 
-    return step
+    step = training_step(loss, plain_sgd(model))
+    return pinned("aten" if stock else None)(step)
 
 
 class Candidate(NamedTuple):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from torchmg.bench.networks import torch_threads
 from torchmg.bench.timing import interleaved
+from torchmg.bench.training import LEARNING_RATE, training_step
 from torchmg.models.registry import create
 from torchmg.study.members import Member
 from torchmg.train.layout import FORMATS, pick_layout
@@ -55,21 +56,14 @@ def parameters(member: Member, base: float, shape: tuple[int, ...] = (1, 28, 28)
     return sum(p.numel() for p in build(member, base, shape, classes).parameters())
 
 
-def training_step(model: torch.nn.Module, recipe: Recipe, shape: tuple[int, ...]) -> Callable[[], object]:
+def step_of(model: torch.nn.Module, recipe: Recipe, shape: tuple[int, ...]) -> Callable[[], object]:
     """A step of training on the CPU, on images that stay the same: forward, loss, backward, SGD."""
     layout = FORMATS[pick_layout(recipe, model, shape, torch.device("cpu"))]
     model = model.train().to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     x = torch.randn(recipe.batch_size, *shape).contiguous(memory_format=layout)
     y = torch.randint(0, 10, (recipe.batch_size,))
-    # A rate at which repeating it cannot diverge: numbers that are not finite have other times.
-    optimizer = sgd(model, replace(recipe, lr=1e-4))
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model(x), y, label_smoothing=recipe.label_smoothing).backward()
-        optimizer.step()
-
-    return step
+    optimizer = sgd(model, replace(recipe, lr=LEARNING_RATE))
+    return training_step(lambda: F.cross_entropy(model(x), y, label_smoothing=recipe.label_smoothing), optimizer)
 
 
 class Steps:
@@ -97,4 +91,4 @@ class Steps:
         return times["member"].median / times["reference"].median
 
     def _step(self, member: Member, base: float) -> Callable[[], object]:
-        return training_step(build(member, base, self.shape), self.recipe, self.shape)
+        return step_of(build(member, base, self.shape), self.recipe, self.shape)
