@@ -22,6 +22,8 @@ from torchmg.kernels.shape import Shape
 
 MAPS = ((256, 28), (512, 14))
 GROUP_SIZES = (4, 8, 16, 32, 64)
+TIMING = {"rounds": 25, "turn": 0.04}
+"""Many short turns: within a second a busy machine can change its speed by half, and each candidate is to see both."""
 
 
 def calls(shape: Shape) -> dict[str, Callable[[], object]]:
@@ -45,8 +47,9 @@ def measure(kernel: int, width: int, side: int, group: int, batch: int, threads:
     """One layer's times."""
     pad = kernel // 2
     shape = Shape(batch, width, width, width // group, side, side, kernel, kernel, 1, pad, pad)
+    timing = run.timing if run.quick else TIMING
     with torch_threads(threads), torch.inference_mode():
-        ms = {name: time.median for name, time in interleaved(calls(shape), threads=threads, **run.timing).items()}
+        ms = {name: time.median for name, time in interleaved(calls(shape), threads=threads, **timing).items()}
     eager, ours = min(ms["planes"], ms["channels_last"]), min(ms["torchmg"], ms["torchmg_last"])
     row = {"kernel": kernel, "channels": width, "size": side, "group_size": group, "batch": batch, "threads": threads}
     row |= {"ms": ms, "speed_up": eager / ours, "over_copy": ours / ms["copy"]}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +19,7 @@ from torchmg.models.options import ModelOptions
 from torchmg.models.registry import option_names
 from torchmg.models.user import build
 from torchmg.plot import Point, check_drawing, draw_tradeoff
-from torchmg.tables import Table
+from torchmg.tables import Table, deviation, plus_minus
 from torchmg.train.engine import pick_device
 from torchmg.train.loop import fit
 from torchmg.train.recipe import BASES, Recipe
@@ -65,7 +65,10 @@ class Comparison:
     def table(self) -> Table:
         """For people: means, with spread over seeds where there are several."""
         rows = [
-            (r.model, r.parameters, r.macs, _spread(r.train), _spread(r.test), round(r.latency.median, 4), r.against)
+            (
+                *(r.model, r.parameters, r.macs),
+                *(plus_minus(r.train), plus_minus(r.test), round(r.latency.median, 4), r.against),
+            )
             for r in self.rows
         ]
         columns = ["model", "parameters", "MACs", "train %", "test %", "ms/sample", "time / dense"]
@@ -83,7 +86,7 @@ class Comparison:
         rows = [
             (
                 *(r.model, r.family, r.parameters, r.macs, len(r.test)),
-                *(mean(r.train), _deviation(r.train), mean(r.test), _deviation(r.test)),
+                *(mean(r.train), deviation(r.train), mean(r.test), deviation(r.test)),
                 *(*r.latency, r.against),
             )
             for r in self.rows
@@ -138,7 +141,7 @@ def compare(
         for name, r in recipes.items()
     }
     comparison = _compare_records(records, recipe, folder, device)
-    points = [Point(r.model, r.family, r.parameters, mean(r.test), _deviation(r.test)) for r in comparison.rows]
+    points = [Point(r.model, r.family, r.parameters, mean(r.test), deviation(r.test)) for r in comparison.rows]
     label = score_of(recipe.data).label
     draw_tradeoff(points, folder / "tradeoff", comparison.title, rows=comparison.data(), label=label)
     return comparison
@@ -185,12 +188,3 @@ def _check_options(options: ModelOptions, entries: Sequence[Entry]) -> None:
     for name in options.given():
         if name not in known:
             raise UnknownNameError(f"None of {', '.join(e.name for e in entries)} has an option '{name}'.")
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    return stdev(values) if len(values) > 1 else None
-
-
-def _spread(values: Sequence[float]) -> str:
-    deviation = _deviation(values)
-    return f"{mean(values):.2f}" + (f" ± {deviation:.2f}" if deviation is not None else "")

@@ -60,6 +60,19 @@ class Table:
         return json.dumps({"title": self.title, "note": self.note, **more, "rows": rows}, indent=2)
 
 
+def deviation(values: Sequence[float]) -> float | None:
+    """Standard deviation, over seeds or folds, where there are several."""
+    from statistics import stdev
+
+    return stdev(values) if len(values) > 1 else None
+
+
+def plus_minus(values: Sequence[float], mean: str = ".2f", around: str = ".2f") -> str:
+    """Mean and deviation for people, in the formats given: `92.44 ± 0.16`; of a single value that alone."""
+    found = deviation(values)
+    return f"{sum(values) / len(values):{mean}}" + ("" if found is None else f" ± {found:{around}}")
+
+
 def _in_a_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 

@@ -102,7 +102,7 @@ def test_fashion_mnist_can_be_held_out_where_the_test_files_are_missing(tmp_path
 
 @pytest.mark.parametrize("name", ["imagenet", "modelnet10", "functions"])
 def test_other_sets_cannot(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"labelled pictures in memory \(digits, .*stl10\); {name} is none"):
+    with pytest.raises(UsageError, match=rf"labelled pictures in memory \(digits, .*stl10\), not for {name}"):
         load(name, holdout=5)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import torchmg
 from torchmg import cli, hierarchy
-from torchmg.data.names import AUGMENTATIONS, DATASETS, OTHER_AUGMENTATIONS, SETS, holds_out
+from torchmg.data.names import AUGMENTATIONS, DATASETS, OTHER_AUGMENTATIONS, PICTURE_AUGMENTATIONS, SETS
 from torchmg.errors import UnknownNameError, UsageError
 from torchmg.models import options, presets
 from torchmg.models.catalog import MODELS, select
@@ -186,9 +186,10 @@ starts = st.sampled_from([{}, {"start_from": "some folder/first.safetensors"}, {
 def recipes(draw: st.DrawFn) -> Recipe:
     data = draw(st.sampled_from(list(DATASETS)))
     info = SETS[data]
+    in_memory = info.augmentations == PICTURE_AUGMENTATIONS
     augment = draw(st.sampled_from(info.augmentations))
     cropped = augment == "scale_crop_flip" or "inception" in info.augmentations
-    start = {name: value for name, value in draw(starts).items() if name != "whiten" or holds_out(data)}
+    start = {name: value for name, value in draw(starts).items() if name != "whiten" or in_memory}
     return Recipe(
         model=draw(
             st.sampled_from([*(e.name for e in MODELS.values() if e.task == info.task), "some folder/net.py:make"])
@@ -207,7 +208,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
         power=draw(positive),
         warmup_epochs=draw(positive),
         label_smoothing=draw(st.floats(0, 0.99)),
-        **({name: draw(values) for name, values in of_pictures.items()} if holds_out(data) else {}),
+        **({name: draw(values) for name, values in of_pictures.items()} if in_memory else {}),
         **start,
         time_smoothness=draw(positive | st.just(0.0)),
         limit=draw(positive | st.just(0.0)),

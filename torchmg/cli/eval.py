@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(args: Arguments) -> int:
-    from torchmg.data.names import holds_out
+    from torchmg.data.names import check_pictures
     from torchmg.models.shipped import names
     from torchmg.tables import Table
     from torchmg.train.engine import pick_device
@@ -64,8 +64,8 @@ def _run(args: Arguments) -> int:
         )
     run = RunFolder.existing(args.run)
     recipe = run.recipe()
-    if args.flip and not holds_out(recipe.data):
-        raise UsageError(f"--flip is for labelled pictures in memory, not for {recipe.data}.")
+    if args.flip:
+        check_pictures("--flip", recipe.data)
     data = data_for(recipe, args.place.data_dir)
     model = model_for(recipe, data)
     run.read_weights(model)

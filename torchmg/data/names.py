@@ -2,6 +2,8 @@
 
 from typing import Final, Literal, NamedTuple
 
+from torchmg.errors import UsageError
+
 AUGMENTATIONS: Final[dict[str, str]] = {
     "none": "the pictures as they are",
     "crop": "shifted by up to an eighth of the side each way (4 of 32 pixels), the margin filled with the mean colour",
@@ -134,6 +136,16 @@ DATASETS: Final[dict[str, str]] = {name: info.text for name, info in SETS.items(
 """Name -> description."""
 
 
-def holds_out(data: str) -> bool:
-    """Whether a set is of labelled pictures in memory: those can be held out, mixed, mirrored and whitened."""
-    return SETS[data].augmentations == PICTURE_AUGMENTATIONS
+def check_pictures(what: str, data: str) -> None:
+    """That a set is of labelled pictures in memory: those can be held out, mixed, mirrored and whitened.
+
+    Args:
+        what: asks for it.
+        data: a name in `SETS`.
+
+    Raises:
+        UsageError: it is of another kind; the message has the sets that would do.
+    """
+    able = [name for name, info in SETS.items() if info.augmentations == PICTURE_AUGMENTATIONS]
+    if data not in able:
+        raise UsageError(f"{what} is for labelled pictures in memory ({', '.join(able)}), not for {data}.")

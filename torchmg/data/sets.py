@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from torchmg.data.names import DATASETS, holds_out
-from torchmg.errors import UnknownNameError, UsageError, did_you_mean
+from torchmg.data.names import DATASETS, check_pictures
+from torchmg.errors import UnknownNameError, did_you_mean
 
 if TYPE_CHECKING:
     from torchmg.data.samples import DataSet
@@ -49,9 +49,8 @@ def load(
     """
     if name not in DATASETS:
         raise UnknownNameError(f"Unknown data set '{name}'.{did_you_mean(name, DATASETS)}")
-    if holdout and not holds_out(name):
-        able = ", ".join(name for name in DATASETS if holds_out(name))
-        raise UsageError(f"holdout is for labelled pictures in memory ({able}); {name} is none of them.")
+    if holdout:
+        check_pictures("holdout", name)
     key = (name, data_dir, side, damaged, holdout)
     if _kept is None:
         return _read(*key, download)

@@ -82,7 +82,7 @@ def fills(shape: Shape) -> bool:
     if shape.group_size * max(shape.height * shape.width, height * width) * LANES > 2**17:  # beyond the cache
         work = padded
     work = min(work, padded) + 105 / (shape.images * height * width)
-    limits = ((4, 3.0), (8, 1.25), (16, 1.09), (LARGEST, 0.93))
+    limits = ((4, 3.0), (8, 1.9), (16, 1.09), (LARGEST, 0.93))
     return any(shape.group_size <= size and work <= limit for size, limit in limits)
 
 

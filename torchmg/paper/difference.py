@@ -6,8 +6,9 @@ from math import hypot
 from statistics import mean
 from typing import Any, Literal
 
-from torchmg.paper.measured import Measured, spread
+from torchmg.paper.measured import Measured
 from torchmg.paper.rows import Accuracy
+from torchmg.tables import deviation
 
 TOLERANCE = 0.3
 """Points within which an accuracy counts as the same, whatever the spread."""
@@ -41,7 +42,7 @@ def difference(printed: Accuracy | None, ours: Measured | None, training: Mappin
     if printed is None or ours is None:
         return None
     points = mean(ours.test) - float(printed.test)
-    limit = max(TOLERANCE, DEVIATIONS * hypot(float(printed.spread or 0), spread(ours.test) or 0))
+    limit = max(TOLERANCE, DEVIATIONS * hypot(float(printed.spread or 0), deviation(ours.test) or 0))
     if ours.shortened(training):
         return Difference(points, limit, "shortened")
     # Printed numbers have two decimals, so that a difference of exactly the limit may come out a rounding above it.

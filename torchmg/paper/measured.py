@@ -7,7 +7,7 @@ what its training differs in from the paper's, above all fewer epochs, stands be
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -137,11 +137,6 @@ class Measured:
         if whole is None:
             return [f"{ours['epochs']} epochs", *found]
         return found if whole == ours["epochs"] else [f"{ours['epochs']} of {whole} epochs", *found]
-
-
-def spread(values: Sequence[float]) -> float | None:
-    """Standard deviation over seeds, where there are several."""
-    return stdev(values) if len(values) > 1 else None
 
 
 def results_in(folder: Path | None) -> list[Measured]:

@@ -5,9 +5,9 @@ from statistics import mean
 
 from torchmg.paper.counts import Counts, by_the_text, counts
 from torchmg.paper.difference import difference
-from torchmg.paper.measured import NOT_YET, Measured, measurable, of_row, spread
+from torchmg.paper.measured import NOT_YET, Measured, measurable, of_row
 from torchmg.paper.rows import NOT_BUILT, Network, PaperTable, Row, Term
-from torchmg.tables import Cell, Table
+from torchmg.tables import Cell, Table, deviation
 
 ADDED: dict[str, Term] = {
     "+ transfers": "first-level transfers, never called",
@@ -110,8 +110,8 @@ def _accuracies(row: Row, table: PaperTable, results: Sequence[Measured]) -> dic
 
 def mean_and_spread(values: Sequence[float]) -> str:
     """Such as `92.44 (0.16)`; of a single run the value alone."""
-    deviation = spread(values)
-    return f"{mean(values):.2f}" + ("" if deviation is None else f" ({deviation:.2f})")
+    found = deviation(values)
+    return f"{mean(values):.2f}" + ("" if found is None else f" ({found:.2f})")
 
 
 def ends(dates: Sequence[str]) -> tuple[str, ...]:
@@ -152,9 +152,9 @@ def _values(row: Row, table: PaperTable, results: Sequence[Measured]) -> dict[st
             )
         },
         "test": mean(run.test) if run else None,
-        "test_std": spread(run.test) if run else None,
+        "test_std": deviation(run.test) if run else None,
         "train": mean(run.train) if run else None,
-        "train_std": spread(run.train) if run else None,
+        "train_std": deviation(run.train) if run else None,
         "gap": run.gap if run else None,
         "seeds": len(run.test) if run else None,
         "difference": apart.points if apart else None,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from torchmg.errors import UnknownNameError, did_you_mean
 from torchmg.models.catalog import MODELS
 from torchmg.paper import TABLES
-from torchmg.paper.measured import Measured, of_row, spread
+from torchmg.paper.measured import Measured, of_row
 from torchmg.paper.rows import Network, PaperTable, Row
 from torchmg.plot.labels import Label, label_points
 from torchmg.plot.picture import INK, Picture, appearance, check_stem, drawing, save, tidy
 from torchmg.plot.points import Point, logarithmic
-from torchmg.tables import Table
+from torchmg.tables import Table, deviation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,12 +110,12 @@ def _places(name: str, results: Sequence[Measured]) -> list[_Place]:
             if row.repeats or row.accuracy is None or not isinstance(row.ours, Network):
                 continue
             printed, family, data = row.accuracy, _family(row.ours), row.ours.data
-            deviation = None if printed.spread is None else float(printed.spread)
-            point = Point(row.label, family, row.parameters.value, float(printed.test), deviation)
+            bar = None if printed.spread is None else float(printed.spread)
+            point = Point(row.label, family, row.parameters.value, float(printed.test), bar)
             found.append(_Place(table, row, data, point))
             if ours := of_row(row, table, results):
                 size = ours.parameters or row.parameters.value
-                point = Point(row.label, family, size, mean(ours.test), spread(ours.test))
+                point = Point(row.label, family, size, mean(ours.test), deviation(ours.test))
                 found.append(_Place(table, row, data, point, ours))
     return found
 

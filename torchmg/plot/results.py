@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from torchmg.errors import CheckpointError, UsageError
@@ -12,7 +12,7 @@ from torchmg.models.catalog import MODELS
 from torchmg.plot.picture import Picture, check_stem
 from torchmg.plot.points import SIZES, Point, Size, draw_tradeoff
 from torchmg.plot.runs import distinct_names, run_folders, runs_inside
-from torchmg.tables import Table
+from torchmg.tables import Table, deviation
 from torchmg.train.recipe import Recipe
 from torchmg.train.records import read_record
 from torchmg.train.scores import score_of
@@ -38,7 +38,7 @@ class Result:
     def spread(self, split: str) -> tuple[float, float | None]:
         """Mean score over seeds, and the standard deviation where there are several."""
         values = [score_of(self.recipe.data).of(record, split) for record in self.records]
-        return mean(values), stdev(values) if len(values) > 1 else None
+        return mean(values), deviation(values)
 
     def point(self, size: Size) -> Point:
         """This result in the picture."""

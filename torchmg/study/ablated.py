@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from torchmg.plot.dots import Course, Dot, draw_dots
 from torchmg.plot.picture import Picture
-from torchmg.study.members import MEMBERS, QUESTIONS, REFERENCE
+from torchmg.study.members import MEMBERS, QUESTIONS, REFERENCE, UNIT
 from torchmg.study.plan import SEEDED, Planned, planned_as, read_plan
-from torchmg.tables import Cell, Table
+from torchmg.tables import Cell, Table, deviation, plus_minus
 from torchmg.train.records import read_record
 from torchmg.train.scores import score_of
 
@@ -61,7 +61,7 @@ class Ablation:
                 [
                     *("" if cells and question in (line[0] for line in cells) else question, row.says),
                     *(run.budget, run.base, run.parameters, ratio, row.macs, run.step),
-                    *(_spread(row.train), _spread(row.test), len(row.test)),
+                    *(plus_minus(row.train), plus_minus(row.test), len(row.test)),
                 ]
             )
         columns = ["question", "network", "equal", "base width", "parameters", "/ MGIC", "MACs", "step / MGIC"]
@@ -74,7 +74,7 @@ class Ablation:
             (
                 *(r.run.name, r.run.member, MEMBERS[r.run.member].question, r.run.budget, r.run.length, r.run.base),
                 *(r.run.parameters, r.macs, r.run.step, len(r.test)),
-                *(mean(r.train), _deviation(r.train), mean(r.test), _deviation(r.test)),
+                *(mean(r.train), deviation(r.train), mean(r.test), deviation(r.test)),
             )
             for r in self.rows
         ]
@@ -98,7 +98,7 @@ class Ablation:
             for budget, panel in PANELS.items():
                 if row.run.budget in ("width", budget):
                     hollow = row.run.budget == "width" and row.run.member != REFERENCE.name
-                    score = mean(row.test), _deviation(row.test)
+                    score = mean(row.test), deviation(row.test)
                     dots.append(Dot(QUESTIONS[question], row.says, panel, *score, hollow=hollow))
         axis = "test accuracy (%)"
         longer, heading = self._courses(), QUESTIONS["training"]
@@ -117,7 +117,7 @@ class Ablation:
                 MEMBERS[name].says,
                 [row.run.length * self.epochs for row in rows],
                 [mean(row.test) for row in rows],
-                [_deviation(row.test) for row in rows],
+                [deviation(row.test) for row in rows],
             )
             for name, rows in found.items()
         ]
@@ -172,17 +172,8 @@ def ablation(records: Mapping[str, Mapping[int, Mapping[str, Any]]], plan: Mappi
 def _row(name: str, records: Sequence[Mapping[str, Any]], planned: Planned | None) -> Ablated:
     found, first = planned_as(name), records[0]
     assert found is not None
-    score, base = score_of(first["recipe"]["data"]), 16 * first["recipe"]["options"]["width"]
+    score, base = score_of(first["recipe"]["data"]), UNIT * first["recipe"]["options"]["width"]
     step = None if planned is None else planned.step
     run = Planned(found.member, found.budget, found.length, base, first["parameters"], step)
     train, test = (tuple(score.of(record, split) for record in records) for split in ("train", "test"))
     return Ablated(run, first["macs"], train, test)
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    return stdev(values) if len(values) > 1 else None
-
-
-def _spread(values: Sequence[float]) -> str:
-    deviation = _deviation(values)
-    return f"{mean(values):.2f}" + (f" ± {deviation:.2f}" if deviation is not None else "")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 from torchmg.data.names import SETS
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
@@ -19,7 +19,7 @@ from torchmg.models.options import ModelOptions
 from torchmg.plot.functions import FunctionError, draw_functions
 from torchmg.plot.picture import Picture, check_drawing
 from torchmg.study.runs import origin, train_all
-from torchmg.tables import Table
+from torchmg.tables import Table, deviation, plus_minus
 from torchmg.train.engine import pick_device
 from torchmg.train.files import write_text
 from torchmg.train.recipe import BASES, FOLDS, Recipe
@@ -63,7 +63,13 @@ class FunctionStudy:
 
     def table(self) -> Table:
         """For people: means, with the standard deviation over folds where there are several."""
-        rows = [(r.model, r.channels, r.parameters, r.macs, _spread(r.train), _spread(r.test)) for r in self.rows]
+        rows = [
+            (
+                *(r.model, r.channels, r.parameters, r.macs),
+                *(plus_minus(scores, ".4g", ".2g") for scores in (r.train, r.test)),
+            )
+            for r in self.rows
+        ]
         note = (
             f"Mean squared errors after the last epoch, mean ± standard deviation over {_folds(self.folds)}; each fold "
             "holds out a tenth of the samples. Function and settings are ours: the paper's are not available to us."
@@ -130,7 +136,7 @@ def study_functions(
             found = [records[_name(model, width, fold)] for fold in range(folds)]
             train, test = (tuple(float(record[f"{split}_loss"]) for record in found) for split in ("train", "test"))
             rows.append(Approximated(model, width, found[0]["parameters"], found[0]["macs"], train, test))
-    points = [FunctionError(r.model, r.channels, r.parameters, mean(r.test), _deviation(r.test)) for r in rows]
+    points = [FunctionError(r.model, r.channels, r.parameters, mean(r.test), deviation(r.test)) for r in rows]
     title = _title(recipe, folds)
     picture = draw_functions(points, folder / "functions", title=title, rows=_data(rows, title))
     study = FunctionStudy(tuple(rows), recipe, folds, folder, picture)
@@ -175,17 +181,8 @@ def _data(rows: Sequence[Approximated], title: str) -> Table:
     cells = [
         (
             *(r.model, r.channels, r.parameters, r.macs, len(r.test)),
-            *(mean(r.train), _deviation(r.train), mean(r.test), _deviation(r.test)),
+            *(mean(r.train), deviation(r.train), mean(r.test), deviation(r.test)),
         )
         for r in rows
     ]
     return Table(columns.split(), cells, title)
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    return stdev(values) if len(values) > 1 else None
-
-
-def _spread(values: Sequence[float]) -> str:
-    deviation = _deviation(values)
-    return f"{mean(values):.4g}" + (f" ± {deviation:.2g}" if deviation is not None else "")

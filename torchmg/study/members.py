@@ -30,6 +30,8 @@ GROUP_SIZE = 8
 """Channels of a group, the MGIC paper's in its CIFAR networks."""
 BASE = 32
 """Base width of the reference, twice the paper's in these networks: so that no stage is without a hierarchy."""
+UNIT = 16
+"""Base width of these networks at width 1."""
 DEPTH = 0.5
 """Coarsest width of the reference over the base width: the paper's 16 at a base of 32."""
 LENGTHS = (1, 2, 4)
@@ -54,7 +56,7 @@ class Member:
 
     def built_at(self, base: float) -> ModelOptions:
         """Its options at a base width."""
-        width = base / 16
+        width = base / UNIT
         if self.model == "resnet8":
             return ModelOptions(width=width)
         coarsest = max(1, round(self.depth * base))

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from torchmg.data.names import DATASETS, holds_out
+from torchmg.data.names import DATASETS, check_pictures
 from torchmg.data.sets import loaded_once
 from torchmg.errors import DivergedError, UsageError
 from torchmg.hierarchy import check_choice
@@ -250,9 +250,7 @@ def _merit(run: Mapping[str, Any]) -> tuple[float, float, int]:
 
 def _base(model: str, data: str, options: ModelOptions | None, seed: int) -> Recipe:
     check_choice("data", data, tuple(DATASETS))
-    if not holds_out(data):
-        able = ", ".join(name for name in DATASETS if holds_out(name))
-        raise UsageError(f"The search is for labelled pictures in memory ({able}), not for {data}.")
+    check_pictures("The search", data)
     find(model)
     return replace(BASES[data], model=model, options=options or ModelOptions(), seed=seed)
 

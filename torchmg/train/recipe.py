@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from torchmg.data.names import DATASETS, SETS, TASKS, holds_out
+from torchmg.data.names import DATASETS, SETS, TASKS, check_pictures
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
 from torchmg.hierarchy import check_choice
 from torchmg.models.catalog import MODELS, find
@@ -77,9 +77,8 @@ class Recipe(Training):
         if self.crop and self.augment != "scale_crop_flip" and "inception" not in info.augmentations:
             raise UsageError(f"crop={self.crop} is for picture folders, or needs augment=scale_crop_flip.")
         for name in ("cutmix", "mixup", "erase", "whiten", "flip_test", "holdout"):
-            if getattr(self, name) and not holds_out(self.data):
-                able = ", ".join(name for name in DATASETS if holds_out(name))
-                raise UsageError(f"{name} is for labelled pictures in memory ({able}), not for {self.data}.")
+            if getattr(self, name):
+                check_pictures(name, self.data)
         for name in ("whiten", "zero_init"):
             if getattr(self, name) and (self.start_from or self.model.startswith(ARCHIVE)):
                 source = "start_from" if self.start_from else self.model
