@@ -111,17 +111,3 @@ def test_no_color_on_a_terminal(arguments: list[str]) -> None:
     assert len(text) > 100
     colours = [code for codes in re.findall(r"\x1b\[([0-9;]*)m", text) for code in codes.split(";") if code]
     assert not [code for code in colours if 30 <= int(code) <= 107]
-
-
-@pytest.mark.slow
-def test_help_and_list_answer_at_once() -> None:
-    import statistics
-    import time
-
-    for arguments in (["--help"], ["list"]):
-        seconds = []
-        for _ in range(6):
-            start = time.perf_counter()
-            assert run(COMMAND, *arguments).returncode == 0
-            seconds.append(time.perf_counter() - start)
-        assert statistics.median(seconds[1:]) < 0.5
