@@ -146,6 +146,13 @@ def test_epochs_are_those_of_the_recipe_that_was_changed() -> None:
     assert "| epochs | 20 |" in card(recipe("digits_mgiad20"))
 
 
+def test_the_score_with_the_mirror_image_stands_beside_the_plain_one() -> None:
+    scores = section(card(MGIAD, test_flip_accuracy=91.75, test_flip_loss=0.4), "Scores")
+    assert "| test | 0.5432 | 91.25 |\n| test, with the mirror image | 0.4000 | 91.75 |\n| gap" in scores
+    assert "| gap, train minus test |  | 6.25 |" in scores
+    assert "mirror" not in card(MGIAD)
+
+
 def test_what_a_record_lacks_is_not_mentioned() -> None:
     bare = {key: record()[key] for key in ("parameters", "macs", "train_accuracy", "test_accuracy")}
     text = run_card(Finished(recipe("digits_mgiad20"), bare))

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pages import figures, first_look, papers, parts, runs, timing, typed, values, zoo
+from pages import figures, first_look, modern, papers, parts, runs, timing, typed, values, zoo
 from pages.tree import Tree
 from torchmg.bench.pages import PAGES
 from torchmg.study.ablated import page_section
@@ -27,6 +27,7 @@ PARTS: Mapping[str, Callable[[Tree], str]] = {
     "results/others": runs.others,
     "results/commands": runs.commands,
     "results/experiments": runs.experiments,
+    "results/modern": modern.both,
     "results/compare_digits": first_look.compared,
     "results/ablation": lambda tree: page_section(
         tree.root / "results" / "ablation", tree.root / "benchmarks" / "study_hierarchy.json"

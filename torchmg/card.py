@@ -121,6 +121,9 @@ def _scores(recipe: Recipe, record: Mapping[str, Any]) -> list[str]:
     score = score_of(recipe.data)
     reached = {split: score.of(record, split) for split in ("train", "test")}
     rows = [(split, _loss(record.get(f"{split}_loss")), f"{value:.2f}") for split, value in reached.items()]
+    if f"test_flip_{score.key}" in record:
+        value = score.of(record, "test_flip")
+        rows.append(("test, with the mirror image", _loss(record.get("test_flip_loss")), f"{value:.2f}"))
     rows.append(("gap, train minus test", "", f"{reached['train'] - reached['test']:.2f}"))
     lines = [Table(["split", score.loss, f"{score.label} %"], rows).markdown(), ""]
     if classes := record.get("test_classes"):

@@ -67,10 +67,10 @@ def deviation(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-def plus_minus(values: Sequence[float], mean: str = ".2f", around: str = ".2f") -> str:
-    """Mean and deviation for people, in the formats given: `92.44 ± 0.16`; of a single value that alone."""
+def plus_minus(values: Sequence[float], mean_format: str = ".2f", spread_format: str = ".2f") -> str:
+    """Mean and deviation for people: `92.44 ± 0.16`; of a single value that alone."""
     found = deviation(values)
-    return f"{sum(values) / len(values):{mean}}" + ("" if found is None else f" ± {found:{around}}")
+    return f"{sum(values) / len(values):{mean_format}}" + ("" if found is None else f" ± {found:{spread_format}}")
 
 
 def _in_a_cell(text: str) -> str:

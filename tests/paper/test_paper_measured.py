@@ -197,6 +197,14 @@ def test_full_runs_by_the_papers_recipe_stand_before_others_whatever_they_reache
     assert of_row(row, MGIAD_2, [chosen, lucky]) is chosen
 
 
+def test_three_seeds_of_a_shortened_recipe_stand_before_one_of_a_longer_and_after_one_of_full_length() -> None:
+    row = row_of(MGIAD_2, "MGiaD, c_K=64, g_s=8")
+    seeds = Measured(replace(PAPER, epochs=3), (50.0, 51.0, 52.0), (50.0, 51.0, 52.0))
+    long, full = (Measured(replace(PAPER, epochs=epochs), (90.0,), (90.0,)) for epochs in (12, 400))
+    assert of_row(row, MGIAD_2, [long, seeds]) is seeds
+    assert of_row(row, MGIAD_2, [seeds, full, long]) is full
+
+
 def test_what_records_say_of_device_time_and_versions(tmp_path: Path) -> None:
     put(tmp_path, PAPER)
     put(tmp_path, replace(PAPER, seed=1), 91.0)

@@ -30,7 +30,7 @@ def net(num_classes, in_channels):
     )
 """
 
-MGIC = Recipe(model="mgic_resnet20", options=SMALL_MGIC, epochs=1, batch_size=100, augment="crop", lr=0.05)
+MGIC = Recipe(model="mgic_resnet8", options=SMALL_MGIC, epochs=1, batch_size=100, augment="crop", lr=0.05)
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from torchmg.train.loop import fit
 from torchmg.train.model import compile_in_place
 from torchmg.train.recipe import Recipe
 
-MGIC = Recipe(model="mgic_resnet20", options=SMALL_MGIC, epochs=1, batch_size=40, augment="crop", lr=0.01)
+MGIC = Recipe(model="mgic_resnet8", options=SMALL_MGIC, epochs=1, batch_size=40, augment="crop", lr=0.01)
 
 
 @pytest.mark.usefixtures("data")

@@ -21,6 +21,8 @@ from torchmg.train.scores import score_of
 
 NOT_YET = "not yet"
 """What stands for accuracies that we could measure and have not."""
+SEEDS = 3
+"""As many runs give a mean and a spread that can be compared."""
 
 _MGNET: Mapping[str, Any] = MappingProxyType({"share": "level", "norms": "use"})
 _MGIAD: Mapping[str, Any] = MappingProxyType({**_MGNET, "group_size": 8, "eta_pre": 1, "eta_post": 1})
@@ -182,19 +184,21 @@ def _run(seed: int, file: str, record: Mapping[str, Any]) -> Run:
 def of_row(row: Row, table: PaperTable, results: Sequence[Measured]) -> Measured | None:
     """The results of the row's model, full runs before shortened ones, and settings that no paper has last.
 
-    Of several recipes it is one of the paper's length or more, else the longest; of several such the nearest to the
-    paper's, then that with most seeds.
+    Of several recipes it is one of the paper's length or more, else one with `SEEDS` seeds or more, as one run of a
+    shortened recipe says little, else the longest; of several such the longest, the nearest to the paper's, then that
+    with most seeds.
     """
     if not isinstance(row.ours, Network):
         return None
     ours = row.ours
     matching = [result for result in results if _same(result.recipe, ours)]
 
-    def merit(result: Measured) -> tuple[bool, bool, int, int, int]:
+    def merit(result: Measured) -> tuple[bool, bool, bool, bool, int, int, int]:
         epochs, whole = result.recipe.epochs, table.training.get("epochs", result.recipe.epochs)
         near = -len(result.differences(table.training))
         plain = not set(result.ours_alone()) - set(table.training)
-        return plain, not result.recipe.subset, min(epochs, whole), near, len(result.test)
+        whole_length, seeds = epochs >= whole, len(result.test)
+        return plain, not result.recipe.subset, whole_length, seeds >= SEEDS, min(epochs, whole), near, seeds
 
     return max(matching, key=merit, default=None)
 

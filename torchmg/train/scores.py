@@ -20,7 +20,7 @@ class Score:
     """What the loss is, for people."""
 
     def of(self, values: Mapping[str, Any], split: str) -> float:
-        """The score in a row of a log or in a record, of the split `train`, `test` or `holdout`."""
+        """The score in a row of a log or in a record, of the split `train`, `test`, `test_flip` or `holdout`."""
         return float(values[f"{split}_{self.key}"])
 
 
