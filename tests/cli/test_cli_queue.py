@@ -104,7 +104,7 @@ def test_from_nothing_to_records(capsys: pytest.CaptureFixture[str]) -> None:
     assert (shown["finished"], shown["left"], shown["jobs"]) == (3, 0, 3)
     assert [row["state"] for row in shown["rows"]] == ["finished"] * 3
     assert run("state --csv table.csv") == 0  # nothing to do
-    assert Path("table.csv").read_text().splitlines()[0] == "job,state,epoch,epochs,score,seconds,left,note"
+    assert Path("table.csv").read_text().splitlines()[0] == "job,options,state,epoch,epochs,score,seconds,left,note"
 
 
 def test_failures_are_exit_code_1_and_can_be_tried_again(capsys: pytest.CaptureFixture[str]) -> None:

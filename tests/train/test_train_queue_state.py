@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from torchmg.errors import CheckpointError, UsageError
+from torchmg.models.options import ModelOptions
 from torchmg.train.queue.report import rows
 from torchmg.train.queue.scripts import run_script
 from torchmg.train.queue.state import State, locked
@@ -159,11 +160,13 @@ def test_rows_say_what_is_left(tmp_path: Path) -> None:
     (state.folder(second) / "log.csv").write_text(log)
     first.seconds = 40.0  # with set-up and evaluation: ten for each of four epochs
     found = {row.job: row for row in rows(state)}
-    assert found[first.name][1:7] == ("running", 4, 10, 94.0, 40.0, 60.0)
+    assert found[first.name][2:8] == ("running", 4, 10, 94.0, 40.0, 60.0)
     assert found[second.name].left == 2 * 6
-    assert found[state.queue.jobs[2].name][1:7] == ("waiting", 0, 10, None, 0.0, 10 * (40 + 8) / 8)
+    assert found[state.queue.jobs[2].name][2:8] == ("waiting", 0, 10, None, 0.0, 10 * (40 + 8) / 8)
     assert found["digits_resnet20_s0"].left is None
-    assert found[first.name].words()[1] == "running at epoch 4 of 10"
+    state.queue.add_recipe(recipe("digits_mgiad20", options=ModelOptions(group_size=2, coarsest=4)))
+    assert [row.options for row in rows(state) if row.options] == ["group_size 2, coarsest 4"]
+    assert found[first.name].words()[2] == "running at epoch 4 of 10"
 
 
 # ---- scripts

@@ -12,6 +12,8 @@ class Row(NamedTuple):
     """What is known of a job."""
 
     job: str
+    options: str
+    """Of the model, such as `group_size 4, coarsest 16`: what tells runs apart whose names differ in a hash alone."""
     state: str
     """finished, failed, running (begun, to be continued) or waiting."""
     epoch: int | None
@@ -30,7 +32,7 @@ class Row(NamedTuple):
         state = " at ".join(filter(None, (self.state, where)))
         left = None if self.left is None else round(self.left)
         score = None if self.score is None else f"{self.score:.2f}"
-        return self.job, state, score, round(self.seconds), left, self.note
+        return self.job, self.options, state, score, round(self.seconds), left, self.note
 
 
 def rows(state: State) -> list[Row]:
@@ -43,7 +45,8 @@ def rows(state: State) -> list[Row]:
 def table(state: State) -> Table:
     """For people."""
     note = "left: seconds to go, estimated from the epochs of this run or of other seeds."
-    return Table(["job", "state", "test %", "seconds", "left", "note"], [row.words() for row in rows(state)], note=note)
+    columns = ["job", "options", "state", "test %", "seconds", "left", "note"]
+    return Table(columns, [row.words() for row in rows(state)], note=note)
 
 
 def data(state: State) -> Table:
@@ -64,7 +67,9 @@ def _row(state: State, job: Job) -> Row:
         each = _epoch_seconds(state, job)
         left = each and epochs and each * (epochs - len(log))
     note = "; ".join(filter(None, (job.failure, *job.notes)))
-    return Row(job.name, word, len(log) if epochs else None, epochs, score, job.seconds, left, note)
+    given = job.recipe.options.given() if job.recipe else {}
+    options = ", ".join(f"{name} {value}" for name, value in given.items())
+    return Row(job.name, options, word, len(log) if epochs else None, epochs, score, job.seconds, left, note)
 
 
 def _epoch_seconds(state: State, job: Job) -> float | None:
