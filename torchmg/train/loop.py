@@ -200,7 +200,7 @@ def _train(
         Logs(loggers if ranks.first else (), run.path, recipe.to_json()) as logs,
     ):
         line.say(header(run, recipe, at, costs, here))
-        saved = -math.inf
+        saved, metrics = -math.inf, None
         while at.epoch < recipe.epochs:
             network.train()
             started, rate = time.monotonic(), learning_rate(recipe, max(at.step - 1, 0), len(train))
@@ -247,7 +247,8 @@ def _train(
             raise stopped()
         line.say("measuring the training set ...")
         whole = Batches(data.train, plain, batch_size=task.batch, shuffle=False, **drawn)
-        fitted, held_out = measured(whole), measured(test)
+        fitted = measured(whole)
+        held_out = metrics or measured(test)  # a run that was continued after its last epoch has not measured it
         mirrored = measured(test, Mirrored(tested)) if recipe.flip_test else None
         if any(ranks.any(interrupt.requested)):
             raise stopped()
