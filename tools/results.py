@@ -18,10 +18,10 @@ from pathlib import Path
 from pages import figures, first_look, modern, papers, parts, runs, timing, typed, values, zoo
 from pages.tree import Tree
 from torchmg.bench.pages import PAGES
-from torchmg.study.ablated import page_section
 from torchmg.study.search_page import search_text
 
 ROOT = Path(__file__).resolve().parent.parent
+
 PARTS: Mapping[str, Callable[[Tree], str]] = {
     "results/short": runs.short,
     "results/others": runs.others,
@@ -29,9 +29,7 @@ PARTS: Mapping[str, Callable[[Tree], str]] = {
     "results/experiments": runs.experiments,
     "results/modern": modern.both,
     "results/compare_digits": first_look.compared,
-    "results/ablation": lambda tree: page_section(
-        tree.root / "results" / "ablation", tree.root / "benchmarks" / "study_hierarchy.json"
-    ),
+    "results/ablation": lambda tree: found.table().markdown() if (found := figures.ablation(tree)) else "",
     "benchmarks/targets": timing.targets,
 }
 """Name of a part -> what writes it; an empty text where there are no records."""

@@ -24,7 +24,7 @@ from torchmg.errors import CheckpointError, InterruptedRunError, ResumeError, Un
 from torchmg.kernels.choice import pinned
 from torchmg.nn import MGICBlock
 from torchmg.study import HierarchyStudy, study_hierarchy
-from torchmg.study.ablated import ablation, page_section, read_ablation
+from torchmg.study.ablated import ablation, read_ablation, recorded
 from torchmg.study.hierarchy import _checked
 from torchmg.study.members import BASE, GROUP_SIZE, MEMBERS, QUESTIONS, REFERENCE
 from torchmg.study.plan import Planned, make_plan, planned_as, read_plan, runs_of
@@ -227,7 +227,7 @@ def test_questions_stand_for_their_members() -> None:
 
 def test_no_records_are_no_ablation(tmp_path: Path) -> None:
     assert read_ablation(tmp_path, {}) is None
-    assert page_section(tmp_path, tmp_path / "plan.json") == "No run is recorded yet."
+    assert recorded(tmp_path, tmp_path / "plan.json") is None
     (tmp_path / "mgic_s0.json").write_text("{}")
     with pytest.raises(CheckpointError, match="mgic_s0"):
         read_ablation(tmp_path, {})
@@ -317,16 +317,17 @@ def test_a_study_leaves_records_table_and_picture(study: HierarchyStudy) -> None
     assert study.found.title == "digits, 1 epochs of 64 samples, 1 seed"
     again = read_ablation(study.folder / "records", read_plan(study.folder / "plan.json"))
     assert again == study.found
-    assert page_section(study.folder / "records", study.folder / "plan.json") == study.found.table().markdown()
-    bare = page_section(study.folder / "records", study.folder / "none.json")
-    assert [line.split("|")[8].strip() for line in bare.splitlines()[4:7]] == ["-", "-", "-"]
+    assert recorded(study.folder / "records", study.folder / "plan.json") == study.found
+    bare = recorded(study.folder / "records", study.folder / "none.json")
+    assert bare is not None
+    assert [row.run.step for row in bare.rows] == [None, None, None]
 
 
 @pytest.mark.usefixtures("stopwatch")
 def test_a_study_goes_on_with_more_and_trains_nothing_twice(study: HierarchyStudy) -> None:
     records = {file: file.stat().st_mtime_ns for file in study.folder.glob("queue/*/*/record.json")}
     assert len(records) == 3
-    more = study_hierarchy(members=["union", "plain"], out=study.folder, **TINY)
+    more = study_hierarchy(members=["plain"], out=study.folder, **TINY)  # whose table keeps what was there
     assert [row.run.name for row in more.found.rows] == ["mgic", "union_parameters", "union_time", "plain"]
     assert more.found.rows[:3] == study.found.rows
     assert all(file.stat().st_mtime_ns == then for file, then in records.items())

@@ -18,8 +18,9 @@ PANELS = {"parameters": "at equal parameters", "time": "at equal time of trainin
 """Budget -> heading of its panel."""
 NOTE = (
     "equal: what a network shares with MGIC in the first row: base width, parameters, or the time of a training step. "
-    "Recipe, epochs and seeds are the same for all. Accuracies of the last epoch, both splits in evaluation mode, mean "
-    "± standard deviation over seeds. step / MGIC: time of a step over the first row's, in turns, one thread."
+    "All have the same recipe, and as many epochs where no others are named. Accuracies of the last epoch, both "
+    "splits in evaluation mode, mean ± standard deviation over seeds. step / MGIC: time of a step over the first "
+    "row's, in turns, one thread."
 )
 
 
@@ -141,15 +142,14 @@ def read_ablation(folder: Path, plan: Mapping[str, Planned]) -> Ablation | None:
     return ablation(records, plan) if records else None
 
 
-def page_section(records: Path, plan: Path) -> str:
-    """The table of a page, as markdown, from the records that are there.
+def recorded(records: Path, plan: Path) -> Ablation | None:
+    """What the records in a folder say; None if there are none.
 
     Args:
         records: folder of the records.
         plan: the study's `plan.json`, which may be missing: then no times of steps are given.
     """
-    found = read_ablation(records, read_plan(plan) if plan.is_file() else {})
-    return "No run is recorded yet." if found is None else found.table().markdown()
+    return read_ablation(records, read_plan(plan) if plan.is_file() else {})
 
 
 def ablation(records: Mapping[str, Mapping[int, Mapping[str, Any]]], plan: Mapping[str, Planned]) -> Ablation:

@@ -10,7 +10,7 @@ see the same samples under the same schedule, and what longer training does is a
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,9 +19,9 @@ from typing import Any
 from torchmg.data.sets import load
 from torchmg.errors import UnknownNameError, UsageError, did_you_mean
 from torchmg.plot.picture import Picture, check_drawing
-from torchmg.study.ablated import Ablation, ablation
+from torchmg.study.ablated import Ablation, read_ablation
 from torchmg.study.members import MEMBERS, QUESTIONS, REFERENCE
-from torchmg.study.plan import Planned, make_plan
+from torchmg.study.plan import make_plan, read_plan
 from torchmg.study.runs import origin, train_queued
 from torchmg.train.files import write_text
 from torchmg.train.progress import Line
@@ -31,7 +31,7 @@ from torchmg.train.records import read_record
 DATA = ("fashion_mnist", "cifar10", "digits")
 """Images that the study can be on, all of ten classes."""
 EPOCHS, SUBSET = 4, 15_000
-"""So that a run of the reference takes about ten minutes on one core with pictures of FashionMNIST's size."""
+"""So that a run of the reference takes some minutes on one core with pictures of FashionMNIST's size."""
 TRAINING: dict[str, Any] = {
     "batch_size": 64,
     "lr": 0.05,
@@ -85,7 +85,7 @@ def study_hierarchy(
         seconds: an allowance of time for the training; what is begun then is saved.
         out: folder of `plan.json` (widths and the times they were chosen by), `queue`, `records`, `hierarchy.png`,
             `.svg`, `.csv` and `.json`; default `runs/<date>_<time>_study_hierarchy`. Naming the folder of an
-            interrupted study continues it, with more members or seeds too.
+            interrupted study continues it, with more members or seeds too; table and picture show all its runs.
         data_dir: as in `torchmg.fit`.
         quiet: no progress on standard error.
 
@@ -111,19 +111,16 @@ def study_hierarchy(
     records.mkdir(exist_ok=True)
     for name, file in files.items():
         shutil.copyfile(file, records / f"{name}.json")
-    return _drawn(plan, seeds, recipe, folder)
+    return _drawn(recipe, folder)
 
 
-def _drawn(plan: Mapping[str, Planned], seeds: int, recipe: Recipe, folder: Path) -> HierarchyStudy:
-    """Table and picture of the finished runs."""
-    records = {
-        name: {seed: read_record(folder / "records" / f"{name}_s{seed}.json")[1] for seed in range(seeds)}
-        for name in plan
-    }
-    found = ablation(records, plan)
+def _drawn(recipe: Recipe, folder: Path) -> HierarchyStudy:
+    """Table and picture of all runs of the folder, those of earlier calls included."""
+    found = read_ablation(folder / "records", read_plan(folder / "plan.json"))
+    assert found is not None  # the reference has just been trained
     picture = found.draw(folder / "hierarchy")
-    first = {name: by_seed[0] for name, by_seed in records.items()}
-    write_text(folder / "hierarchy.json", found.data().json(**origin(first)) + "\n")
+    reference = read_record(folder / "records" / f"{REFERENCE.name}_s0.json")[1]
+    write_text(folder / "hierarchy.json", found.data().json(**origin({REFERENCE.name: reference})) + "\n")
     return HierarchyStudy(found, recipe, folder, picture)
 
 
