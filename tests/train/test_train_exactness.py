@@ -18,7 +18,7 @@ LOOP = "torchmg.train.loop"
 PLACES = [
     *[(f"{LOOP}.order_hash", n) for n in range(1, 2 * STEPS + 1)],  # after every step, the last included
     *[(f"{LOOP}.learning_rate", n) for n in (1, STEPS, STEPS + 1)],
-    *[(f"{LOOP}.evaluate_batches", n) for n in (1, 2, 3, 4)],  # each epoch's, then both of the record
+    *[(f"{LOOP}.evaluate_batches", n) for n in (1, 2, 3)],  # each epoch's, then the record's of the training samples
     *[(f"{LOOP}.RunFolder.{name}", n) for name in ("write_log", "write_weights") for n in (1, 2)],
     *[("torchmg.train.keeper.Checkpointer.stage", n) for n in (1, 2, STEPS + 1, 2 * STEPS + 2)],
     *[("torchmg.train.keeper.Checkpointer.commit", n) for n in (1, 2, STEPS + 2)],
