@@ -29,7 +29,7 @@ PARTS: Mapping[str, Callable[[Tree], str]] = {
     "results/experiments": runs.experiments,
     "results/modern": modern.both,
     "results/compare_digits": first_look.compared,
-    "results/ablation": lambda tree: found.table().markdown() if (found := figures.ablation(tree)) else "",
+    "results/ablation": lambda tree: tree.ablation.table().markdown() if tree.ablation else "",
     "benchmarks/targets": timing.targets,
 }
 """Name of a part -> what writes it; an empty text where there are no records."""

@@ -1,41 +1,35 @@
 """The figures of the papers' tables and of the ablation in docs/images, and the CSV behind each."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pages.tree import Tree
 from torchmg.plot import paper
+from torchmg.plot.picture import Picture
 from torchmg.plot.printed import PAPERS, table_of
-from torchmg.study.ablated import Ablation, recorded
+from torchmg.tables import Table
 
 FOLDER = "docs/images"
-ABLATION = "ablation"
-
-
-def ablation(tree: Tree) -> Ablation | None:
-    """What the study of the hierarchy found; None while no run of it is recorded."""
-    return recorded(tree.root / "results" / "ablation", tree.root / "benchmarks" / "study_hierarchy.json")
 
 
 def tables(tree: Tree) -> dict[Path, str]:
     """File -> CSV of every figure."""
-    csvs = {f"paper_{name}": table_of(name, tree.results).csv() for name in PAPERS}
-    if found := ablation(tree):
-        csvs[ABLATION] = found.data().csv()
-    return {tree.root / FOLDER / f"{stem}.csv": csv for stem, csv in csvs.items()}
+    return {tree.root / FOLDER / f"{name}.csv": rows.csv() for name, (rows, _) in _figures(tree).items()}
 
 
 def draw(tree: Tree, files: Sequence[Path]) -> None:
     """Draw the figures behind these CSV files anew."""
+    found = _figures(tree)
     for file in files:
         with TemporaryDirectory() as folder:
-            stem = Path(folder) / file.stem
-            if file.stem == ABLATION:
-                found = ablation(tree)
-                assert found is not None  # it has a table
-                picture = found.draw(stem)
-            else:
-                picture = paper(file.stem.removeprefix("paper_"), tree.results, stem)
-            shutil.copy(picture.files[0], file.with_suffix(".png"))
+            _, drawn = found[file.stem]
+            shutil.copy(drawn(Path(folder) / file.stem).files[0], file.with_suffix(".png"))
+
+
+def _figures(tree: Tree) -> dict[str, tuple[Table, Callable[[Path], Picture]]]:
+    """Name -> the rows behind a figure, and what draws it."""
+    found = {f"paper_{name}": (table_of(name, tree.results), partial(paper, name, tree.results)) for name in PAPERS}
+    return found | ({"ablation": (tree.ablation.data(), tree.ablation.draw)} if tree.ablation else {})

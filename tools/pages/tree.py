@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torchmg.paper.measured import Measured, load
+from torchmg.study.ablated import Ablation, recorded
 
 NOT_RUN = "not run"
 """What stands in the place of a number whose record is not there."""
@@ -37,6 +38,11 @@ class Tree:
     def measured(self, folder: str) -> list[Measured]:
         """The runs whose records lie in a folder; none where there is no such folder."""
         return load(self.root / folder) if (self.root / folder).is_dir() else []
+
+    @cached_property
+    def ablation(self) -> Ablation | None:
+        """What the study of the hierarchy found; None while no run of it is recorded."""
+        return recorded(self.root / "results" / "ablation", self.root / "benchmarks" / "study_hierarchy.json")
 
     def experiments(self) -> list[str]:
         """Folders of experiments, results/PAPER/EXPERIMENT."""
