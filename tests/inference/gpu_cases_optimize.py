@@ -62,7 +62,8 @@ def case_blocks_of_other_group_sizes() -> None:
 
 def case_blocks() -> None:
     whole = {"block": 1}
-    assert check(MGICBlock(64, group_size=8), (64, 5, 7)).kinds == whole
+    assert check(MGICBlock(32, group_size=8), (32, 5, 7)).kinds == whole
+    assert check(MGICBlock(64, group_size=8), (64, 2, 3)).kinds == whole
     assert check(MGICBlock(64, group_size=16), (64, 3, 4), 1, BF16).kinds == whole
     apart = {"level": 2, "relaxation": 1, "restriction": 1}
     assert check(MGICBlock(64, group_size=8), (64, 2, 15), 1).kinds == apart

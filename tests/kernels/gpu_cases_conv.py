@@ -177,21 +177,14 @@ def case_kernels_that_are_not_square(transposed: bool) -> None:
 ROWS = [Config(16, 1, 4, 1, 1), Config(16, 1, 4, 3, 3), Config(32, 2, 4, 3, 1), Config(16, 2, 4, 2, 4)]
 
 
+@pytest.mark.parametrize("further", [0, slow(1)])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("before", BEFORE)
-def case_rows_however_cut(before: str, transposed: bool) -> None:
+def case_rows_however_cut(before: str, transposed: bool, further: int) -> None:
     """Blocks that begin within an image or a row, segments of rows, both ways to shift."""
-    shape = shape_of(3, (8, 8), 3, 1, 2, 5, 11)
-    turn = BEFORE.index(before)
-    for number in (turn, turn + 1):
-        check(
-            shape,
-            choose(DTYPES, number),
-            transposed,
-            before,
-            "gate_relu" if transposed else "all",
-            choose(ROWS, number),
-        )
+    number = BEFORE.index(before) + further
+    after = "gate_relu" if transposed else "all"
+    check(shape_of(3, (8, 8), 3, 1, 2, 5, 11), choose(DTYPES, number), transposed, before, after, choose(ROWS, number))
 
 
 @pytest.mark.parametrize("packs", [1, 2, slow(4)])

@@ -15,12 +15,10 @@ pytest.importorskip("triton", reason="GPU kernels need Triton")
 CASES = Path(__file__).with_name("gpu_cases_train.py")
 
 BATCHES = (
-    ("norm_conv",),
-    ("norm_conv_every_way", "norm_conv_takes_gradients_of_any_layout"),
-    ("weight_gradients", "weight_gradients_of_many_pixels_add_up"),
+    ("norm_conv", "norm_conv_every_way", "norm_conv_takes_gradients_of_any_layout"),
     (
-        "affine_ends", "sums_over_many_tiles", "partial_sums_are_reduced_in_float64",
-        "variance_where_the_mean_is_large", "what_is_not_a_number_stays_so",
+        "weight_gradients", "weight_gradients_of_many_pixels_add_up", "affine_ends", "sums_over_many_tiles",
+        "partial_sums_are_reduced_in_float64", "variance_where_the_mean_is_large", "what_is_not_a_number_stays_so",
     ),
 )  # fmt: skip
 """Cases of one process each."""
