@@ -58,6 +58,7 @@ def tree(tmp_path: Path) -> Tree:
         ("{results/gone:test}", "not run"),
         ("{one:test} - {gone:test}; .1f", "not run"),
         ("mean({results/gone_*:test})", "not run"),
+        ("std({results/x_s1*:test})", "not run"),
     ],
 )
 def test_expressions(tree: Tree, what: str, shown: str) -> None:

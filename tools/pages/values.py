@@ -12,7 +12,7 @@ An expression is a calculation with + - * / and min, max, mean, std over referen
                                                     `parameters`, `macs`
 
 A file without a slash lies in the folder that the page named last: `<!-- values: results/lowcost/reach -->`. FORMAT is
-Python's, `.2f` unless given. Where a record is not there `not run` is shown.
+Python's, `.2f` unless given. Where a record is not there, or a single one for std, `not run` is shown.
 
 Numbers that are nobody's measurement (tolerances, definitions, counts that a test holds) are marked with the source
 file in which they stand, and the tool fails where they do not: `<!--@ tests/paper/test_paper_mgic.py -->2.2<!--/-->`.
@@ -42,11 +42,20 @@ OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
-FUNCTIONS: Mapping[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max, "mean": mean, "std": stdev}
 
 
 class MissingRecordError(Exception):
     """A record that an expression needs is not there."""
+
+
+def _spread(found: Sequence[float]) -> float:
+    """Standard deviation, of runs that are several."""
+    if len(found) < 2:
+        raise MissingRecordError
+    return stdev(found)
+
+
+FUNCTIONS: Mapping[str, Callable[[Sequence[float]], float]] = {"min": min, "max": max, "mean": mean, "std": _spread}
 
 
 def valued(text: str, tree: Tree) -> str:

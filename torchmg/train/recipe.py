@@ -211,15 +211,6 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
             augment="crop",
         ),
         "fashion_mnist": Recipe(data="fashion_mnist", augment="crop_flip"),
-        "modern_fashion_mnist": Recipe(
-            data="fashion_mnist",
-            batch_size=64,
-            nesterov=True,
-            weight_decay=5e-4,
-            decay="weights",
-            mixup=0.2,
-            whiten=True,
-        ),
         "cifar10": Recipe(data="cifar10", augment="crop_flip"),
         "cifar100": Recipe(data="cifar100", augment="crop_flip"),
         "imagenet": Recipe(
@@ -286,6 +277,15 @@ BASES: Mapping[str, Recipe] = MappingProxyType(
         "mgiad_cifar100": Recipe(data="cifar100", epochs=400, lr=0.05, augment="crop_flip"),
         "mgiad_fashion_mnist": Recipe(
             data="fashion_mnist", epochs=400, lr=0.05, schedule="step", milestones=tuple(range(25, 400, 25))
+        ),
+        "modern_fashion_mnist": Recipe(
+            data="fashion_mnist",
+            batch_size=64,
+            nesterov=True,
+            weight_decay=5e-4,
+            decay="weights",
+            mixup=0.2,
+            whiten=True,
         ),
     }
 )
