@@ -25,7 +25,7 @@ PAPERS = {"mgiad": "MGiaD", "mgic": "MGIC"}
 """Name -> what the paper is called; its tables are those whose names begin with the name."""
 FEW = 10
 """Points up to which a panel has room for the names of printed rows."""
-BELOW = 3.0
+BELOW = 4.0
 """Points below the lowest that is printed or of full length, where a shortened run is drawn that lies lower still; its
 label has the number. Else the first epochs of one network would leave no room for what tells all others apart."""
 COLUMNS = ("table", "configuration", "data", "family", "by", "parameters", "test_mean", "test_std", "seeds", "training")
